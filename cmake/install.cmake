@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# `cmake --install`: the program, every public header, one library libnacre.a with all the rooms, and
+# the files by which CMake (find_package(nacre), target nacre::nacre) and pkg-config find it.
+
+include(CMakePackageConfigHelpers)
+
+install(DIRECTORY include/nacre DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING
+        PATTERN "*.hpp")
+if(TARGET nacre)
+    install(TARGETS nacre RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()
+
+# The room of the program itself is no part of the library.
+set(rooms ${NACRE_ROOMS})
+list(REMOVE_ITEM rooms nacre_cli)
+if(rooms)
+    set(objects "")
+    foreach(room IN LISTS rooms)
+        list(APPEND objects "$<TARGET_OBJECTS:${room}>")
+    endforeach()
+    add_library(libnacre STATIC ${objects})
+    set_target_properties(libnacre PROPERTIES OUTPUT_NAME nacre LINKER_LANGUAGE CXX)
+    install(TARGETS libnacre ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()
+
+set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/nacre")
+configure_package_config_file(cmake/nacre-config.cmake.in nacre-config.cmake
+                              INSTALL_DESTINATION "${package_dir}"
+                              PATH_VARS CMAKE_INSTALL_INCLUDEDIR CMAKE_INSTALL_LIBDIR)
+write_basic_package_version_file(nacre-config-version.cmake COMPATIBILITY SameMinorVersion)
+configure_file(cmake/nacre.pc.in nacre.pc @ONLY)
+install(FILES "${PROJECT_BINARY_DIR}/nacre-config.cmake"
+              "${PROJECT_BINARY_DIR}/nacre-config-version.cmake" DESTINATION "${package_dir}")
+install(FILES "${PROJECT_BINARY_DIR}/nacre.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")

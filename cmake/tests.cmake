@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# How each kind of check becomes a ctest test.
+
+# Sanitizers abort loudly, and valgrind-slow machines still finish.
+set(NACRE_TEST_TIMEOUT 120)
+set(NACRE_TEST_ENVIRONMENT
+    "ASAN_OPTIONS=abort_on_error=1:detect_stack_use_after_return=1"
+    "UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1"
+    "TSAN_OPTIONS=halt_on_error=1"
+    "NACRE_BINARY=${PROJECT_BINARY_DIR}/nacre"
+    "NACRE_SOURCE_DIR=${PROJECT_SOURCE_DIR}")
+
+function(nacre_gtests target label)
+    gtest_discover_tests(
+        ${target} TEST_PREFIX "${label}." DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
+        PROPERTIES LABELS "${label}" TIMEOUT ${NACRE_TEST_TIMEOUT} ENVIRONMENT
+                   "${NACRE_TEST_ENVIRONMENT}")
+    target_compile_definitions(${target} PRIVATE NACRE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+endfunction()
+
+# nacre_bench(TARGET LABEL LIBS... SOURCES files...): a Google Benchmark program. ctest only checks
+# that it still runs; its figures are read by people, and the budgets are counted in bench/.
+function(nacre_bench target label)
+    cmake_parse_arguments(PARSE_ARGV 2 arg "" "" "SOURCES")
+    add_executable(${target} ${arg_SOURCES})
+    target_link_libraries(${target} PRIVATE ${arg_UNPARSED_ARGUMENTS} benchmark::benchmark_main)
+    if(NOT NACRE_SANITIZE)
+        add_test(NAME bench.${label} COMMAND ${target} --benchmark_min_time=0.0001)
+        set_tests_properties(bench.${label} PROPERTIES LABELS bench TIMEOUT 120)
+    endif()
+endfunction()
+
+# nacre_fuzzer(FILE LIBS...): x_fuzz.cpp defines LLVMFuzzerTestOneInput. Inputs to start from are the
+# files of the folder x_corpus beside it, where there is one.
+function(nacre_fuzzer source)
+    cmake_path(GET source STEM stem)
+    cmake_path(GET source PARENT_PATH folder)
+    string(REGEX REPLACE "_fuzz$" "" name "${stem}")
+    set(target nacre_${stem})
+    if(NACRE_LIBFUZZER)
+        add_executable(${target} ${source})
+        target_compile_options(${target} PRIVATE -fsanitize=fuzzer-no-link)
+        target_link_options(${target} PRIVATE -fsanitize=fuzzer)
+    else()
+        add_executable(${target} ${source} "${PROJECT_SOURCE_DIR}/src/core/fuzz_main.cc")
+    endif()
+    target_link_libraries(${target} PRIVATE ${ARGN})
+    # libFuzzer writes what it learns to the first folder; the second is only read.
+    set(learned "${PROJECT_BINARY_DIR}/fuzz/${name}")
+    file(MAKE_DIRECTORY "${learned}")
+    set(corpus "${folder}/${name}_corpus")
+    if(NOT EXISTS "${corpus}")
+        set(corpus "")
+    endif()
+    add_test(NAME fuzz.${name} COMMAND ${target} -runs=20000 -seed=1 -max_total_time=20
+                                       -timeout=10 ${learned} ${corpus})
+    set_tests_properties(fuzz.${name} PROPERTIES LABELS fuzz TIMEOUT 120 ENVIRONMENT
+                                                 "${NACRE_TEST_ENVIRONMENT}")
+endfunction()
+
+# nacre_script_test(NAME FILE LABEL [properties]): a python3 program; exit status 77 means skipped.
+function(nacre_script_test name file label)
+    add_test(NAME ${name} COMMAND ${NACRE_PYTHON} -B "${file}")
+    set_tests_properties(
+        ${name} PROPERTIES LABELS "${label}" SKIP_RETURN_CODE 77 TIMEOUT 600 ENVIRONMENT
+                           "${NACRE_TEST_ENVIRONMENT}" ${ARGN})
+endfunction()
+
+# nacre_refuses_to_compile(NAME FILE): FILE says `// refuses: <regular expression>` and must fail to
+# compile with a message that matches it; with -DNACRE_CONTROL it must compile, so that the refusal
+# is known to come from the one line in question.
+function(nacre_refuses_to_compile name file)
+    get_property(includes TARGET nacre_core PROPERTY INTERFACE_INCLUDE_DIRECTORIES)
+    list(TRANSFORM includes PREPEND -I)
+    add_test(NAME compile.${name}
+             COMMAND ${NACRE_PYTHON} -B "${PROJECT_SOURCE_DIR}/tests/compile/refuses.py"
+                     "${file}" ${CMAKE_CXX_COMPILER} -std=c++23 -fsyntax-only ${includes})
+    set_tests_properties(compile.${name} PROPERTIES LABELS compile TIMEOUT 120)
+endfunction()
+
+# Every public header is compiled by itself (twice over, so that it may be included again).
+function(nacre_headers_alone)
+    nacre_sources(headers "${PROJECT_SOURCE_DIR}/include/nacre" ".hpp")
+    nacre_sources(module_headers "${PROJECT_SOURCE_DIR}/modules" ".hpp")
+    set(units "")
+    foreach(header IN LISTS headers module_headers)
+        cmake_path(RELATIVE_PATH header BASE_DIRECTORY "${PROJECT_SOURCE_DIR}" OUTPUT_VARIABLE path)
+        string(REGEX REPLACE "^include/" "" path "${path}")
+        set(unit "${PROJECT_BINARY_DIR}/headers/${path}.cpp")
+        file(CONFIGURE OUTPUT "${unit}" CONTENT "#include \"${path}\"\n#include \"${path}\"\n" @ONLY)
+        list(APPEND units "${unit}")
+    endforeach()
+    if(units)
+        add_library(nacre_headers_alone OBJECT ${units})
+        target_include_directories(nacre_headers_alone PRIVATE "${PROJECT_SOURCE_DIR}/include"
+                                                               "${PROJECT_SOURCE_DIR}")
+    endif()
+endfunction()
+
+# examples/*.cpp: one program each, run by ctest.
+function(nacre_examples)
+    nacre_sources(sources "${PROJECT_SOURCE_DIR}/examples" ".cpp" FLAT)
+    foreach(source IN LISTS sources)
+        cmake_path(GET source STEM name)
+        add_executable(example_${name} ${source})
+        target_link_libraries(example_${name} PRIVATE nacre_app nacre_sim)
+        add_test(NAME example.${name} COMMAND example_${name})
+        set_tests_properties(example.${name} PROPERTIES LABELS example TIMEOUT 60 ENVIRONMENT
+                                                        "${NACRE_TEST_ENVIRONMENT}")
+    endforeach()
+endfunction()
+
+# bench/: *_bench.cpp that measure more than one room, and *_test.py that hold the budgets, counted
+# on the binary as it ships, so only in a release build by g++.
+function(nacre_benches)
+    nacre_sources(sources "${PROJECT_SOURCE_DIR}/bench" "_bench.cpp" FLAT)
+    if(sources)
+        nacre_bench(nacre_all_bench all nacre_app nacre_sim SOURCES ${sources})
+    endif()
+    nacre_sources(scripts "${PROJECT_SOURCE_DIR}/bench" "_test.py" FLAT)
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_BUILD_TYPE STREQUAL "Release")
+        foreach(script IN LISTS scripts)
+            cmake_path(GET script STEM name)
+            string(REGEX REPLACE "_test$" "" name "${name}")
+            nacre_script_test(budget.${name} "${script}" budget)
+        endforeach()
+    endif()
+endfunction()
