@@ -3,8 +3,8 @@
 #
 # skips.py ALLOWED [--skipped=NAME:REASON]... RESULTS...
 #
-# Lists what the runs skipped and why, out of ctest's JUnit files, and fails if one of them is not in
-# ALLOWED (lines of "REGULAR_EXPRESSION  REASON").
+# Lists what the runs skipped and why, out of ctest's JUnit files, and fails if one of them is not
+# in ALLOWED (lines of "REGULAR_EXPRESSION  REASON").
 
 import re
 import sys
