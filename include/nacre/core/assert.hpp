@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Assertions for programmer errors. They stay on in every build: a storage engine that goes on after
-// its invariants broke is a machine for losing data. Cost: one compare and one never-taken branch.
+// Assertions for programmer errors. They stay on in every build: a storage engine that goes on
+// after its invariants broke is a machine for losing data. Cost: one compare and one never-taken
+// branch.
 #pragma once
 
 namespace nacre {
@@ -12,8 +13,8 @@ namespace nacre {
 
 }  // namespace nacre
 
-#define NACRE_ASSERT(condition)                                         \
-    do {                                                                \
-        if (!(condition)) [[unlikely]]                                  \
-            ::nacre::assertion_failed(#condition, __FILE__, __LINE__);  \
+#define NACRE_ASSERT(condition)                                        \
+    do {                                                               \
+        if (!(condition)) [[unlikely]]                                 \
+            ::nacre::assertion_failed(#condition, __FILE__, __LINE__); \
     } while (false)

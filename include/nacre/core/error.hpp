@@ -2,8 +2,8 @@
 //
 // What can go wrong while operating, as values.
 //
-// `error` is what the I/O path carries: eight bytes, trivially copyable, never allocated. It names a
-// domain (which table the code belongs to) and a code; text is made at the edge by `describe`.
+// `error` is what the I/O path carries: eight bytes, trivially copyable, never allocated. It names
+// a domain (which table the code belongs to) and a code; text is made at the edge by `describe`.
 // `failure` is what the control path carries: an error and one sentence that names the object, the
 // cause and the next step. `result<T>` and `outcome<T>` are the two expected types built from them.
 #pragma once
@@ -22,8 +22,8 @@ enum class error_domain : std::uint16_t {
     nvme = 2,   ///< code is (status code type << 8) | status code, NVMe Base 2.0 figure 94
 };
 
-/// Trivially copyable; comparison ignores `detail`. A default-constructed error means success, which
-/// only the I/O path uses (an op's status); a `result` holds an error only when it failed.
+/// Trivially copyable; comparison ignores `detail`. A default-constructed error means success,
+/// which only the I/O path uses (an op's status); a `result` holds an error only when it failed.
 class [[nodiscard]] error {
 public:
     constexpr error() noexcept = default;
@@ -32,9 +32,9 @@ public:
 
     /// `errno_value` is positive (ENOSPC, not -ENOSPC); 0 makes the success value.
     [[nodiscard]] static constexpr error posix(int errno_value) noexcept {
-        return errno_value == 0 ? error()
-                                : error(error_domain::posix,
-                                        static_cast<std::uint16_t>(errno_value));
+        return errno_value == 0
+                   ? error()
+                   : error(error_domain::posix, static_cast<std::uint16_t>(errno_value));
     }
     [[nodiscard]] static constexpr error nvme(std::uint8_t type, std::uint8_t code) noexcept {
         return error(error_domain::nvme, static_cast<std::uint16_t>(type << 8 | code));

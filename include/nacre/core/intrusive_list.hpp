@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// A doubly linked list whose links live in its elements: no allocation, O(1) removal from the middle.
-// An element is in at most one list per hook; a hook that is destroyed while linked unlinks nothing,
-// it asserts, because whoever destroys it has forgotten a waiter.
+// A doubly linked list whose links live in its elements: no allocation, O(1) removal from the
+// middle. An element is in at most one list per hook; a hook that is destroyed while linked unlinks
+// nothing, it asserts, because whoever destroys it has forgotten a waiter.
 #pragma once
 
 #include "nacre/core/assert.hpp"

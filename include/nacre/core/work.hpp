@@ -2,11 +2,11 @@
 //
 // The ready list: the one place where anything becomes runnable.
 //
-// A `work` is a node that lives in whatever is waiting (an awaiter, an op, a message); being run means
-// that its function is called once, from the loop of the reactor that hosts its queue, never from the
-// place that pushed it. So stacks stay bounded, completions batch, and a simulator sees one list to
-// permute. A `run_queue` is the FIFO of one lightweight thread; a `runnable_list` holds the queues of
-// one reactor that have something to do.
+// A `work` is a node that lives in whatever is waiting (an awaiter, an op, a message); being run
+// means that its function is called once, from the loop of the reactor that hosts its queue, never
+// from the place that pushed it. So stacks stay bounded, completions batch, and a simulator sees
+// one list to permute. A `run_queue` is the FIFO of one lightweight thread; a `runnable_list` holds
+// the queues of one reactor that have something to do.
 //
 // Single-threaded: a queue is touched only by the OS thread that hosts it. Cost of a push: 6
 // instructions, 12 when the queue was empty.
