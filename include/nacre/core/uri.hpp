@@ -39,7 +39,9 @@ public:
         : scheme_(std::move(scheme)),
           authority_(std::move(authority)),
           path_(std::move(path)),
-          query_(std::move(query)) {}
+          query_(std::move(query)) {
+        if (!path_.empty() && path_.front() != '/') path_.insert(path_.begin(), '/');
+    }
 
     [[nodiscard]] static outcome<uri> parse(std::string_view text);
 

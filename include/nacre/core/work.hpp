@@ -34,6 +34,21 @@ public:
         if (w != nullptr) head_ = w->next;
         return w;
     }
+    /// Takes out the n-th node (0 is the front; n < size()): the simulator's choice.
+    [[nodiscard]] work* pop_at(unsigned n) noexcept {
+        if (n == 0) return pop();
+        work* before = head_;
+        while (--n != 0) before = before->next;
+        work* w = before->next;
+        before->next = w->next;
+        if (w == tail_) tail_ = before;
+        return w;
+    }
+    [[nodiscard]] unsigned size() const noexcept {
+        unsigned n = 0;
+        for (work* w = head_; w != nullptr; w = w->next) ++n;
+        return n;
+    }
     /// Takes the whole chain, front first; what is pushed from now on waits for the next turn.
     [[nodiscard]] work* take_all() noexcept {
         work* chain = head_;

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "nacre/core/bytes.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+
+namespace nacre {
+
+bool all_zero(std::span<const std::byte> bytes) noexcept {
+    const std::byte* at = bytes.data();
+    std::size_t left = bytes.size();
+    // Eight words a step: the compiler turns the inner loop into vector ORs.
+    while (left >= 64) {
+        std::uint64_t any = 0;
+        for (std::size_t i = 0; i < 64; i += 8) any |= load_le<std::uint64_t>(at + i);
+        if (any != 0) return false;
+        at += 64;
+        left -= 64;
+    }
+    return std::all_of(at, at + left, [](std::byte b) { return b == std::byte{0}; });
+}
+
+std::string hex_dump(std::span<const std::byte> bytes, std::uint64_t first_offset) {
+    constexpr std::size_t line_bytes = 16;
+    std::string out;
+    for (std::size_t from = 0; from < bytes.size(); from += line_bytes) {
+        const auto line = bytes.subspan(from, std::min(line_bytes, bytes.size() - from));
+        fmt::format_to(std::back_inserter(out), "{:08x} ", first_offset + from);
+        for (std::size_t i = 0; i < line_bytes; ++i) {
+            if (i == line_bytes / 2) out += ' ';
+            if (i < line.size())
+                fmt::format_to(std::back_inserter(out), " {:02x}", static_cast<unsigned>(line[i]));
+            else
+                out += "   ";
+        }
+        out += "  |";
+        for (const std::byte b : line) {
+            const char c = static_cast<char>(b);
+            out += c >= ' ' && c <= '~' ? c : '.';
+        }
+        out += "|\n";
+    }
+    return out;
+}
+
+std::string to_hex(std::span<const std::byte> bytes) {
+    static constexpr char digits[] = "0123456789abcdef";
+    std::string out;
+    out.reserve(bytes.size() * 2);
+    for (const std::byte b : bytes) {
+        out += digits[static_cast<unsigned>(b) >> 4];
+        out += digits[static_cast<unsigned>(b) & 15];
+    }
+    return out;
+}
+
+}  // namespace nacre

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// The world of the process's own kernel. One instance; stateless but for the paths of its unix
+// listeners, which it removes when they close. Any thread.
+#pragma once
+
+#include <map>
+#include <mutex>
+
+#include "nacre/world/world.hpp"
+
+namespace nacre {
+
+class posix_world final : public world {
+public:
+    posix_world();
+    [[nodiscard]] std::uint64_t monotonic_ns() noexcept override;
+    [[nodiscard]] std::uint64_t wall_clock_ns() noexcept override;
+    void fill_random(std::span<std::byte> out) noexcept override;
+    [[nodiscard]] std::vector<unsigned> allowed_cpus() override;
+    outcome<> pin_os_thread(std::span<const unsigned> cpus) override;
+    void name_os_thread(const std::string& name) noexcept override;
+    [[nodiscard]] outcome<std::unique_ptr<io_driver>> make_driver(
+        const driver_options& options) override;
+
+    [[nodiscard]] outcome<int> open_file(const std::string& path,
+                                         const open_options& options) override;
+    void close_file(int fd) noexcept override;
+    [[nodiscard]] outcome<file_info> inspect_file(int fd) override;
+    [[nodiscard]] outcome<> lock_file(int fd, bool exclusive) override;
+    [[nodiscard]] outcome<> resize_file(int fd, std::uint64_t size_bytes) override;
+    [[nodiscard]] outcome<> allocate_file(int fd, std::uint64_t size_bytes) override;
+    [[nodiscard]] result<std::uint64_t> seek_file(int fd, std::uint64_t offset,
+                                                  bool data) noexcept override;
+    [[nodiscard]] outcome<std::string> read_text(const std::string& path,
+                                                 std::uint64_t bytes_max) override;
+    [[nodiscard]] outcome<> write_text(const std::string& path, std::string_view text) override;
+    [[nodiscard]] outcome<> make_directory(const std::string& path) override;
+    outcome<> remove_file(const std::string& path) override;
+    [[nodiscard]] bool file_exists(const std::string& path) noexcept override;
+
+    [[nodiscard]] outcome<int> listen_unix(const std::string& path) override;
+    [[nodiscard]] outcome<int> listen_tcp(const std::string& address, std::uint16_t port) override;
+    [[nodiscard]] outcome<std::uint16_t> local_port(int fd) override;
+    [[nodiscard]] outcome<int> connect_unix(const std::string& path) override;
+    void shutdown_socket(int fd) noexcept override;
+    void close_socket(int fd) noexcept override;
+
+private:
+    std::vector<unsigned> cpus_at_start_;
+    struct unix_listener {
+        std::string path;
+        int lock_fd;
+    };
+    std::mutex mutex_;  // guards listeners_; control path only
+    std::map<int, unix_listener> listeners_;
+};
+
+}  // namespace nacre

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "uring_driver.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstring>
+
+namespace nacre {
+namespace {
+
+constexpr std::uint64_t wake_tag = 1;
+constexpr std::uint64_t ignored_tag = 0;
+constexpr std::uint64_t ns_per_second = 1'000'000'000;
+
+}  // namespace
+
+outcome<std::unique_ptr<io_driver>> uring_driver::make(world& w, const driver_options& options) {
+    std::unique_ptr<uring_driver> driver(new uring_driver(w));
+    io_uring_params params{};
+    params.flags = IORING_SETUP_COOP_TASKRUN | IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL;
+    params.cq_entries = options.entries * 4;
+    int rc = io_uring_queue_init_params(options.entries, &driver->ring_, &params);
+    if (rc == -EINVAL) {  // a kernel before 5.19 lacks some of these flags
+        params = io_uring_params{};
+        params.flags = IORING_SETUP_CQSIZE;
+        params.cq_entries = options.entries * 4;
+        rc = io_uring_queue_init_params(options.entries, &driver->ring_, &params);
+    }
+    if (rc < 0) {
+        const char* hint =
+            rc == -EPERM    ? "; see /proc/sys/kernel/io_uring_disabled and the container's seccomp"
+            : rc == -ENOMEM ? "; raise the memlock limit (ulimit -l)"
+                            : "";
+        return fail(-rc, fmt::format("io_uring with {} entries: {}{}", options.entries,
+                                     std::strerror(-rc), hint));
+    }
+    driver->ring_ready_ = true;
+    driver->wake_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (driver->wake_fd_ < 0)
+        return fail(errno, fmt::format("eventfd of a reactor: {}", std::strerror(errno)));
+    driver->completion_tail_ = driver->ring_.cq.ktail;
+    driver->completion_head_ = *driver->ring_.cq.khead;
+    driver->arm_wake();
+    return std::unique_ptr<io_driver>(std::move(driver));
+}
+
+uring_driver::~uring_driver() {
+    if (ring_ready_) io_uring_queue_exit(&ring_);
+    if (wake_fd_ >= 0) ::close(wake_fd_);
+}
+
+io_uring_sqe* uring_driver::next_sqe() noexcept {
+    io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
+    if (sqe == nullptr) [[unlikely]] {
+        io_uring_submit(&ring_);
+        sqe = io_uring_get_sqe(&ring_);
+    }
+    return sqe;
+}
+
+void uring_driver::prepare(io_uring_sqe& sqe, io_request& request) noexcept {
+    using kind = io_request::kind;
+    switch (request.what) {
+        case kind::read:
+            io_uring_prep_readv(&sqe, request.fd, request.iov, request.iov_count, request.offset);
+            break;
+        case kind::write:
+            io_uring_prep_writev(&sqe, request.fd, request.iov, request.iov_count, request.offset);
+            if ((request.flags & io_request::flag_dsync) != 0) sqe.rw_flags = RWF_DSYNC;
+            break;
+        case kind::sync:
+            io_uring_prep_fsync(&sqe, request.fd, IORING_FSYNC_DATASYNC);
+            break;
+        case kind::punch_hole:
+            io_uring_prep_fallocate(&sqe, request.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                    static_cast<off_t>(request.offset),
+                                    static_cast<off_t>(request.length));
+            break;
+        case kind::zero_range:
+            io_uring_prep_fallocate(&sqe, request.fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+                                    static_cast<off_t>(request.offset),
+                                    static_cast<off_t>(request.length));
+            break;
+        case kind::allocate:
+            io_uring_prep_fallocate(&sqe, request.fd, 0, static_cast<off_t>(request.offset),
+                                    static_cast<off_t>(request.length));
+            break;
+        case kind::accept:
+            io_uring_prep_accept(&sqe, request.fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+            break;
+        case kind::receive:
+            io_uring_prep_recv(&sqe, request.fd, request.buffer, request.length, 0);
+            break;
+        case kind::send:
+            // WRITEV carries the vector itself; a msghdr would need memory that outlives this call.
+            io_uring_prep_writev(&sqe, request.fd, request.iov, request.iov_count, 0);
+            break;
+        case kind::poll_in:
+            io_uring_prep_poll_add(&sqe, request.fd, POLLIN);
+            break;
+    }
+    io_uring_sqe_set_data(&sqe, &request);
+}
+
+void uring_driver::submit(io_request& request) noexcept {
+    ++in_flight_;
+    ++unflushed_;
+    io_uring_sqe* sqe = overflow_head_ == nullptr ? next_sqe() : nullptr;
+    if (sqe != nullptr) [[likely]] {
+        prepare(*sqe, request);
+        return;
+    }
+    request.driver_next = nullptr;
+    if (overflow_head_ == nullptr)
+        overflow_head_ = &request;
+    else
+        overflow_tail_->driver_next = &request;
+    overflow_tail_ = &request;
+}
+
+void uring_driver::drain_overflow() noexcept {
+    while (overflow_head_ != nullptr) {
+        io_uring_sqe* sqe = next_sqe();
+        if (sqe == nullptr) return;
+        io_request* request = overflow_head_;
+        overflow_head_ = request->driver_next;
+        prepare(*sqe, *request);
+    }
+}
+
+void uring_driver::cancel(io_request& request) noexcept {
+    // One that the kernel has not seen yet must get there first, or the cancel finds nothing.
+    flush();
+    for (io_request **link = &overflow_head_, *last = nullptr; *link != nullptr;
+         last = *link, link = &(*link)->driver_next) {
+        if (*link != &request) continue;
+        *link = request.driver_next;
+        if (overflow_tail_ == &request) overflow_tail_ = last;
+        --in_flight_;
+        request.result = -ECANCELED;
+        request.home->push(request);
+        return;
+    }
+    io_uring_sqe* sqe = next_sqe();
+    if (sqe == nullptr) return;  // ring full beyond help: the request completes by itself
+    io_uring_prep_cancel(sqe, &request, 0);
+    io_uring_sqe_set_data64(sqe, ignored_tag);
+    ++unflushed_;
+}
+
+void uring_driver::flush() noexcept {
+    if (unflushed_ == 0) return;
+    drain_overflow();
+    io_uring_submit(&ring_);
+    unflushed_ = overflow_head_ == nullptr ? 0 : 1;
+}
+
+unsigned uring_driver::reap() noexcept {
+    unsigned head = 0, count = 0, completed = 0;
+    io_uring_cqe* cqe = nullptr;
+    bool woken = false;
+    io_uring_for_each_cqe(&ring_, head, cqe) {
+        ++count;
+        const std::uint64_t tag = io_uring_cqe_get_data64(cqe);
+        if (tag > wake_tag) [[likely]] {
+            auto& request = *reinterpret_cast<io_request*>(tag);
+            request.result = cqe->res;
+            --in_flight_;
+            ++completed;
+            request.home->push(request);
+        } else if (tag == wake_tag) {
+            woken = true;
+            if ((cqe->flags & IORING_CQE_F_MORE) == 0) wake_armed_ = false;
+        }
+    }
+    io_uring_cq_advance(&ring_, count);
+    completion_head_ += count;
+    if (woken) {
+        eventfd_t ignored = 0;
+        (void)eventfd_read(wake_fd_, &ignored);
+        arm_wake();
+    }
+    return completed;
+}
+
+void uring_driver::arm_wake() noexcept {
+    if (wake_armed_) return;
+    io_uring_sqe* sqe = next_sqe();
+    if (sqe == nullptr) return;  // tried again when the ring is reaped
+    io_uring_prep_poll_multishot(sqe, wake_fd_, POLLIN);
+    io_uring_sqe_set_data64(sqe, wake_tag);
+    wake_armed_ = true;
+    ++unflushed_;
+}
+
+void uring_driver::wait(std::uint64_t deadline_ns) noexcept {
+    drain_overflow();
+    arm_wake();
+    unflushed_ = 0;
+    io_uring_cqe* cqe = nullptr;
+    if (deadline_ns == UINT64_MAX) {
+        io_uring_submit_and_wait(&ring_, 1);
+        return;
+    }
+    const std::uint64_t now = world_.monotonic_ns();
+    const std::uint64_t left = deadline_ns > now ? deadline_ns - now : 0;
+    __kernel_timespec timeout{.tv_sec = static_cast<long long>(left / ns_per_second),
+                              .tv_nsec = static_cast<long long>(left % ns_per_second)};
+    io_uring_submit_and_wait_timeout(&ring_, &cqe, 1, &timeout, nullptr);
+}
+
+void uring_driver::wake() noexcept { (void)eventfd_write(wake_fd_, 1); }
+
+}  // namespace nacre

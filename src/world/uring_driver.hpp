@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// io_driver on one io_uring. The ring's flags were chosen by measurement (docs/benchmarks.md):
+// COOP_TASKRUN where the kernel has it, never DEFER_TASKRUN, which cost more.
+#pragma once
+
+#include <liburing.h>
+
+#include "nacre/world/io_driver.hpp"
+#include "nacre/world/world.hpp"
+
+namespace nacre {
+
+class uring_driver final : public io_driver {
+public:
+    [[nodiscard]] static outcome<std::unique_ptr<io_driver>> make(world& w,
+                                                                  const driver_options& options);
+    ~uring_driver() override;
+
+    void submit(io_request& request) noexcept override;
+    void cancel(io_request& request) noexcept override;
+    void flush() noexcept override;
+    unsigned reap() noexcept override;
+    void wait(std::uint64_t deadline_ns) noexcept override;
+    void wake() noexcept override;
+    [[nodiscard]] int wake_fd() const noexcept override { return ring_.ring_fd; }
+
+private:
+    explicit uring_driver(world& w) noexcept : world_(w) {}
+    [[nodiscard]] io_uring_sqe* next_sqe() noexcept;
+    static void prepare(io_uring_sqe& sqe, io_request& request) noexcept;
+    void drain_overflow() noexcept;
+    void arm_wake() noexcept;
+
+    world& world_;
+    io_uring ring_{};
+    bool ring_ready_ = false;
+    int wake_fd_ = -1;
+    bool wake_armed_ = false;
+    io_request* overflow_head_ = nullptr;
+    io_request* overflow_tail_ = nullptr;
+};
+
+}  // namespace nacre
