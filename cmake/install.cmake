@@ -29,6 +29,8 @@ configure_package_config_file(cmake/nacre-config.cmake.in nacre-config.cmake
                               INSTALL_DESTINATION "${package_dir}"
                               PATH_VARS CMAKE_INSTALL_INCLUDEDIR CMAKE_INSTALL_LIBDIR)
 write_basic_package_version_file(nacre-config-version.cmake COMPATIBILITY SameMinorVersion)
+# The prefix is told from where the file lies, so that an installed tree can be moved.
+file(RELATIVE_PATH nacre_pc_to_prefix "/prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/prefix")
 configure_file(cmake/nacre.pc.in nacre.pc @ONLY)
 install(FILES "${PROJECT_BINARY_DIR}/nacre-config.cmake"
               "${PROJECT_BINARY_DIR}/nacre-config-version.cmake" DESTINATION "${package_dir}")

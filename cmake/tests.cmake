@@ -9,7 +9,10 @@ set(NACRE_TEST_ENVIRONMENT
     "UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1"
     "TSAN_OPTIONS=halt_on_error=1"
     "NACRE_BINARY=${PROJECT_BINARY_DIR}/nacre"
-    "NACRE_SOURCE_DIR=${PROJECT_SOURCE_DIR}")
+    "NACRE_SOURCE_DIR=${PROJECT_SOURCE_DIR}"
+    "NACRE_BUILD_DIR=${PROJECT_BINARY_DIR}"
+    "NACRE_CXX=${CMAKE_CXX_COMPILER}"
+    "NACRE_SANITIZE=${NACRE_SANITIZE}")
 
 function(nacre_gtests target label)
     gtest_discover_tests(
@@ -95,6 +98,10 @@ function(nacre_headers_alone)
         add_library(nacre_headers_alone OBJECT ${units})
         target_include_directories(nacre_headers_alone PRIVATE "${PROJECT_SOURCE_DIR}/include"
                                                                "${PROJECT_SOURCE_DIR}")
+        # Building all has built it; the test says so by name, and asks again.
+        add_test(NAME lint.headers_alone COMMAND ${CMAKE_COMMAND} --build "${PROJECT_BINARY_DIR}"
+                                                 --target nacre_headers_alone)
+        set_tests_properties(lint.headers_alone PROPERTIES LABELS lint TIMEOUT 600)
     endif()
 endfunction()
 
