@@ -6,7 +6,7 @@
 include(CMakePackageConfigHelpers)
 
 install(DIRECTORY include/nacre DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING
-        PATTERN "*.hpp")
+        PATTERN "*.hpp" PATTERN "*.def")
 if(TARGET nacre)
     install(TARGETS nacre RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()

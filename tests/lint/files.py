@@ -23,11 +23,20 @@ MACHINE = re.compile(r"(?<![\w.$}])/(?:wo" + r"rk|fa" + r"rm|ro" + r"ot|ho" + r"
 TEXT = sources.CODE + SCRIPTS + (".md", ".txt", ".tsv", ".json", ".in", ".def", "run", "test")
 
 
-def head_problems(path, lines):
+def explained_elsewhere(path, headers):
+    """A x.cpp is explained by its x.hpp, and a test or benchmark by what it tests."""
+    name = path.rsplit("/", 1)[-1]
+    return path.endswith(("_test.cpp", "_bench.cpp")) or (
+        name.endswith(".cpp") and name.removesuffix(".cpp") + ".hpp" in headers)
+
+
+def head_problems(path, lines, headers):
     mark = "//" if path.endswith(sources.CODE) else "#"
     head = lines[1:4] if lines and lines[0].startswith("#!") else lines[:3]
     if not any(line.startswith(f"{mark} {SPDX}") for line in head):
         yield f"{path}:1: the licence line is missing: {mark} {SPDX}"
+        return
+    if explained_elsewhere(path, headers):
         return
     if not any(re.match(rf"{mark} \S+ \S+", line) and SPDX not in line for line in lines[:8]):
         yield f"{path}:1: a comment that says what the file is should follow the licence line"
@@ -53,13 +62,13 @@ def line_problems(path, lines):
             yield f"{path}:{number}: a path of one machine: {line.strip()}"
 
 
-def problems_in(path, text):
+def problems_in(path, text, headers=frozenset({"known.hpp"})):
     lines = text.split("\n")
     if lines[-1] == "":
         lines.pop()
     found = list(line_problems(path, lines)) if path.endswith(TEXT) else []
     if path.endswith(sources.CODE + SCRIPTS) or path in ("run", "test", ".ci/run"):
-        found += head_problems(path, lines)
+        found += head_problems(path, lines, headers)
     if path.endswith(sources.CODE + (".py",)):
         found += code_problems(path, lines)
     return found
@@ -70,7 +79,8 @@ def self_test():
     good = [("src/a.cpp", head + "int x;\n"), ("include/a.hpp", head + "#pragma once\n"),
             ("run", f"#!/bin/sh\n# {SPDX}\n#\n# Runs it all.\n"), ("README.md", "no head\n"),
             ("src/a.cpp", head + 'auto path = dir + "/root.img";\n'),
-            ("src/a.cpp", head + 'auto path = "/dev/null";\n')]
+            ("src/a.cpp", head + 'auto path = "/dev/null";\n'),
+            ("src/known.cpp", f"// {SPDX}\nint x;\n"), ("src/b_test.cpp", f"// {SPDX}\nint x;\n")]
     bad = [("src/a.cpp", "int x;\n"), ("src/a.cpp", f"// {SPDX}\nint x;\n"),
            ("include/a.hpp", head), ("src/a.cpp", head + "int x;\n" * LINES_MAX),
            ("src/a.cpp", head + "//" + "x" * 99 + "\n"),
@@ -85,9 +95,11 @@ def main():
     if "--self-test" in sys.argv:
         return sources.report(self_test())
     problems = []
-    for path in sources.files():
+    paths = sources.files()
+    headers = {path.rsplit("/", 1)[-1] for path in paths if path.endswith(".hpp")}
+    for path in paths:
         if path.endswith(TEXT):
-            problems += problems_in(path, sources.read(path))
+            problems += problems_in(path, sources.read(path), headers)
     return sources.report(problems)
 
 
