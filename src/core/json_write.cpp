@@ -61,22 +61,23 @@ public:
     /// An indent of 0 writes compactly, as SPDK does.
     writer(std::string& out, unsigned indent) : out_(out), indent_(indent) {}
 
-    void write(const value& v) {
-        if (v.is_null()) {
-            out_ += "null";
-        } else if (const auto b = v.as_bool()) {
-            out_ += *b ? "true" : "false";
-        } else if (const std::string* text = v.if_string()) {
-            string(*text);
-        } else if (const array* elements = v.if_array()) {
-            list(*elements);
-        } else if (const object* members = v.if_object()) {
-            map(*members);
-        }
+    void operator()(const value& v) { v.visit(*this); }
+    void operator()(std::monostate) { out_ += "null"; }
+    void operator()(bool b) { out_ += b ? "true" : "false"; }
+    void operator()(std::int64_t n) { out_ += fmt::format_int(n).c_str(); }
+    void operator()(std::uint64_t n) { out_ += fmt::format_int(n).c_str(); }
+    void operator()(double d) { append_double(d, out_); }
+    void operator()(const array& elements) {
+        bracketed('[', ']', elements, [this](const value& element) { (*this)(element); });
     }
-    void integer(std::uint64_t n) { fmt::format_to(std::back_inserter(out_), "{}", n); }
-    void integer(std::int64_t n) { fmt::format_to(std::back_inserter(out_), "{}", n); }
-    void number(double d) { append_double(d, out_); }
+    void operator()(const object& members) {
+        bracketed('{', '}', members, [this](const object::member& m) {
+            (*this)(m.first);
+            out_ += indent_ == 0 ? ":" : ": ";
+            (*this)(m.second);
+        });
+    }
+    void operator()(const std::string& text) { string(text); }
 
     void string(std::string_view text) {
         out_ += '"';
@@ -147,69 +148,61 @@ private:
         out_ += '\n';
         out_.append(std::size_t{indent_} * depth_, ' ');
     }
-    void separate(bool& first) {
-        if (!first) out_ += ',';
-        first = false;
-        line_break();
+    template <typename Range, typename F>
+    void bracketed(char open, char close, const Range& range, F write_one) {
+        out_ += open;
+        if (!range.empty()) {
+            ++depth_;
+            bool first = true;
+            for (const auto& each : range) {
+                if (!first) out_ += ',';
+                first = false;
+                line_break();
+                write_one(each);
+            }
+            --depth_;
+            line_break();
+        }
+        out_ += close;
     }
-    void list(const array& elements);
-    void map(const object& members);
-    void any(const value& v);
 
     std::string& out_;
     unsigned indent_;
     unsigned depth_ = 0;
 };
 
-}  // namespace
-
-namespace {
-
-void writer::any(const value& v) {
-    if (!v.is_number()) {
-        write(v);
-    } else if (v.is_integer()) {
-        if (const auto n = v.as_uint64())
-            integer(*n);
-        else
-            integer(*v.as_int64());
-    } else {
-        number(*v.as_double());
-    }
-}
-
-void writer::list(const array& elements) {
-    out_ += '[';
-    if (!elements.empty()) {
-        bool first = true;
-        ++depth_;
-        for (const value& element : elements) {
-            separate(first);
-            any(element);
-        }
-        --depth_;
-        line_break();
-    }
-    out_ += ']';
-}
-
-void writer::map(const object& members) {
-    out_ += '{';
-    if (!members.empty()) {
-        bool first = true;
-        ++depth_;
-        for (const auto& [name, v] : members) {
-            separate(first);
-            string(name);
-            out_ += indent_ == 0 ? ":" : ": ";
-            any(v);
-        }
-        --depth_;
-        line_break();
-    }
-    out_ += '}';
+/// At most `bytes_max` bytes, cut between characters.
+std::string shortened(std::string_view text, std::size_t bytes_max) {
+    if (text.size() <= bytes_max) return std::string(text);
+    std::size_t end = bytes_max;
+    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
+    return std::string(text.substr(0, end)) + "…";
 }
 
 }  // namespace
+
+std::string value::dump() const {
+    std::string out;
+    dump_to(out);
+    return out;
+}
+
+void value::dump_to(std::string& out) const { writer(out, 0)(*this); }
+
+std::string value::dump_pretty(unsigned indent) const {
+    std::string out;
+    writer(out, indent)(*this);
+    return out;
+}
+
+std::string value::summary() const {
+    constexpr std::size_t text_bytes_max = 40;
+    if (is_object()) return "an object";
+    if (is_array()) return "an array";
+    if (is_number()) return "number " + dump();
+    if (const std::string* text = if_string())
+        return "string " + value(shortened(*text, text_bytes_max)).dump();
+    return dump();
+}
 
 }  // namespace nacre::json

@@ -110,6 +110,10 @@ public:
     [[nodiscard]] bool is_number() const noexcept {
         return holds<std::uint64_t>() || holds<std::int64_t>() || holds<double>();
     }
+    /// Kept as an integer; a double is none, though as_uint64 may still read it.
+    [[nodiscard]] bool is_integer() const noexcept {
+        return holds<std::uint64_t>() || holds<std::int64_t>();
+    }
     [[nodiscard]] bool is_string() const noexcept { return holds<std::string>(); }
     [[nodiscard]] bool is_array() const noexcept { return holds<array>(); }
     [[nodiscard]] bool is_object() const noexcept { return holds<object>(); }
@@ -134,6 +138,12 @@ public:
     /// The member or element, or a null value when there is none: chains in tests and clients.
     [[nodiscard]] const value& operator[](std::string_view key) const noexcept;
     [[nodiscard]] const value& operator[](std::size_t index) const noexcept;
+    /// Calls f with a std::monostate (null), bool, int64 (negative), uint64, double, std::string,
+    /// array or object.
+    template <typename F>
+    decltype(auto) visit(F&& f) const {
+        return std::visit(std::forward<F>(f), data_);
+    }
     /// Elements of an array, members of an object, else 0.
     [[nodiscard]] std::size_t size() const noexcept;
 

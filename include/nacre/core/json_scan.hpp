@@ -70,7 +70,6 @@ private:
         exponent,
         exponent_sign,
         exponent_digits,
-        complete,
         failed,
     };
     enum class step : std::uint8_t { more, done, done_before, bad };
@@ -78,13 +77,21 @@ private:
     [[nodiscard]] step advance(unsigned char c) noexcept;
     [[nodiscard]] step begin_value(unsigned char c) noexcept;
     [[nodiscard]] step number_byte(unsigned char c) noexcept;
+    [[nodiscard]] step string_byte(unsigned char c) noexcept;
     [[nodiscard]] step end_number(unsigned char c) noexcept;
     [[nodiscard]] step after_value() noexcept;
     [[nodiscard]] step open(bool is_object) noexcept;
-    [[nodiscard]] step close(bool is_object) noexcept;
+    [[nodiscard]] step close() noexcept;
     [[nodiscard]] step refuse(const char* why) noexcept;
-    [[nodiscard]] status fail_at(std::size_t position, const char* why) noexcept;
-    [[nodiscard]] status yield_to(std::size_t end);
+    [[nodiscard]] step become(state next) noexcept;
+    [[nodiscard]] bool in_object() const noexcept { return (stack_ & 1) != 0; }
+    [[nodiscard]] std::size_t value_size() const noexcept {
+        return gathered_.size() + (at_ - value_from_);
+    }
+    void skip_plain_text() noexcept;
+    [[nodiscard]] status end_of_piece();
+    [[nodiscard]] status fail_here(const char* why) noexcept;
+    [[nodiscard]] status give_value();
 
     std::size_t value_bytes_max_;
     std::uint64_t stack_ = 0;  // bit 0 is the innermost bracket: 1 object, 0 array
