@@ -179,6 +179,16 @@ public:
     /// The task stays alive, and owns the frame, until the full expression ends.
     [[nodiscard]] awaiter operator co_await() && noexcept { return awaiter(frame_); }
 
+    /// Starts it as the child of `parent`, which it resumes when it has finished, under another
+    /// stop source than the parent's: for awaiters like with_timeout, which then keep the task.
+    [[nodiscard]] std::coroutine_handle<> start_under(std::coroutine_handle<> parent,
+                                                      stop_source* stop) noexcept {
+        promise_base& child = frame_.promise();
+        child.parent_ = parent;
+        child.stop_ = stop;
+        return frame_;
+    }
+
     // For those who run roots: scope, thread::spawn, when_all. Ordinary code awaits.
 
     /// Makes it a root, queued on `queue`; `root` is called once when it finished. The task object
