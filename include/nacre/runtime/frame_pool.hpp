@@ -31,7 +31,7 @@ public:
     [[nodiscard]] static void* allocate(std::size_t bytes) noexcept {
         const std::size_t size_class = (bytes + 63) >> 6;
         detail::frame_lists& lists = detail::t_frames;
-        if (size_class < lists.limit) [[likely]] {
+        if (size_class < detail::frame_lists::classes && size_class < lists.limit) [[likely]] {
             detail::free_block* block = lists.head[size_class];
             if (block != nullptr) [[likely]] {
                 lists.head[size_class] = block->next;
@@ -43,7 +43,7 @@ public:
     static void deallocate(void* p, std::size_t bytes) noexcept {
         const std::size_t size_class = (bytes + 63) >> 6;
         detail::frame_lists& lists = detail::t_frames;
-        if (size_class < lists.limit) [[likely]] {
+        if (size_class < detail::frame_lists::classes && size_class < lists.limit) [[likely]] {
             auto* block = static_cast<detail::free_block*>(p);
             block->next = lists.head[size_class];
             lists.head[size_class] = block;

@@ -72,6 +72,10 @@ public:
     void run_until(bool (*done)(void*), void* context);
     /// Sleeps until a wake source fires or `deadline_ns`; may return at once. Between two turns.
     void sleep(std::uint64_t deadline_ns = UINT64_MAX);
+    /// Arms every wake source, so that the driver's wake_fd becomes readable; false if something is
+    /// due already. Between two turns; end_sleep() comes before the next one.
+    [[nodiscard]] bool begin_sleep() noexcept;
+    void end_sleep() noexcept;
     [[nodiscard]] std::uint64_t next_deadline_ns() noexcept override;
 
     /// The stamp of this turn on the world's monotonic clock.
@@ -106,7 +110,8 @@ private:
     void flush_outboxes() noexcept;
     static void publish(reactor& target, message* newest, message* oldest) noexcept;
     [[nodiscard]] bool arm_pollers() noexcept;
-    void disarm_pollers() noexcept;
+    /// Those before `end` (null: all).
+    void disarm_pollers(poller* end) noexcept;
 
     static constinit thread_local reactor* t_current_;
 
@@ -125,10 +130,11 @@ private:
     reactor_options options_;
 
     struct outbox {
+        reactor* target = nullptr;  // meaningful while newest is set
         message* newest = nullptr;
         message* oldest = nullptr;
     };
-    std::array<reactor*, reactors_max> dirty_{};
+    std::array<unsigned, reactors_max> dirty_{};
     std::array<outbox, reactors_max> outboxes_{};
 
     // Written by other OS threads, so apart from what a turn touches.

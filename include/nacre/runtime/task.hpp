@@ -97,7 +97,7 @@ class task_promise final : public promise_base {
 public:
     task<T> get_return_object() noexcept;
     static task<T> get_return_object_on_allocation_failure() noexcept;
-    template <typename U>
+    template <typename U = T>
         requires std::constructible_from<T, U&&>
     void return_value(U&& value) noexcept(std::is_nothrow_constructible_v<T, U&&>) {
         ::new (static_cast<void*>(&storage_)) T(std::forward<U>(value));

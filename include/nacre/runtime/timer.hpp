@@ -40,7 +40,9 @@ public:
 
     /// `deadline_ns` on the reactor's clock; a past one fires in the next turn.
     void arm(timer& t, std::uint64_t deadline_ns) noexcept {
-        std::uint64_t tick = (deadline_ns + (1U << tick_shift) - 1) >> tick_shift;
+        // Rounded up, without overflow for UINT64_MAX.
+        std::uint64_t tick =
+            (deadline_ns >> tick_shift) + ((deadline_ns & ((1U << tick_shift) - 1)) != 0 ? 1 : 0);
         if (tick <= elapsed_) tick = elapsed_ + 1;
         t.tick_ = tick;
         insert(t);

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// bdev: a block device as its module writes it, and what everybody may ask of one.
+//
+// A module derives from `bdev`, fills in the attributes before it registers the device, and makes
+// one `module_channel` a thread. Who uses a device opens a `bdev_desc` from the registry. A device
+// is owned together by the registry and its descriptors; after removal it refuses I/O, and its
+// memory goes with the last descriptor.
+//
+// Attributes are constant after registration but for the size. The home thread is the registry's.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "nacre/bdev/io_statistics.hpp"
+#include "nacre/core/json.hpp"
+#include "nacre/core/uuid.hpp"
+#include "nacre/runtime/task.hpp"
+#include "nacre/runtime/thread.hpp"
+
+namespace nacre {
+
+class bdev_desc;
+class bdev_registry;
+class module_channel;
+
+/// Values of a zoned device, NVMe ZNS 1.1; all zero on a conventional one.
+struct zoned_attributes {
+    block_count zone_size;
+    block_count zone_capacity;
+    std::uint32_t open_zones_max = 0;  ///< 0: no limit
+    std::uint32_t active_zones_max = 0;
+    std::uint32_t append_blocks_max = 0;
+};
+
+struct bdev_attributes {
+    std::string name;
+    std::vector<std::string> aliases;  ///< besides the UUID's text
+    uuid id;                           ///< null: generated at registration
+    std::string product_name;          ///< as SPDK's bdev_get_bdevs names the kind
+    byte_count block_size{4096};       ///< power of two, 512 B to 64 KiB
+    block_count blocks;
+    std::uint32_t physical_block_size = 0;  ///< bytes; 0: block_size
+    std::uint32_t buffer_alignment = 1;     ///< bytes, power of two; unaligned I/O is bounced
+    block_count optimal_boundary;           ///< 0: none; reads and writes are split there
+    std::uint64_t transfer_bytes_max = 0;   ///< 0: no limit; longer I/O is split
+    std::uint32_t metadata_size = 0;        ///< bytes a block
+    bool metadata_interleaved = false;
+    bool write_cache = false;  ///< flush does something
+    zoned_attributes zoned;
+    std::uint32_t operations = 0;  ///< bits of opcodes the module carries out itself
+    unsigned layers = 0;           ///< bdevs below this one, at the deepest
+
+    [[nodiscard]] bool is_zoned() const noexcept { return zoned.zone_size.value() != 0; }
+    /// What a layer over `base` starts from: geometry, limits and operations of its base.
+    void derive_from(const bdev_attributes& base);
+};
+
+/// Who keeps others from writing. Names as SPDK's claim_type.
+enum class claim : std::uint8_t {
+    none,
+    exclusive_write,  ///< one module, which writes
+    read_many_write_one,
+    read_many_write_none,
+    read_many_write_shared,  ///< several writers that know of each other by key
+};
+[[nodiscard]] const char* name_of(claim c) noexcept;
+
+class bdev {
+public:
+    bdev(const bdev&) = delete;
+    bdev& operator=(const bdev&) = delete;
+    virtual ~bdev();
+
+    // Any thread, once registered.
+    [[nodiscard]] const bdev_attributes& attributes() const noexcept { return attributes_; }
+    [[nodiscard]] const std::string& name() const noexcept { return attributes_.name; }
+    [[nodiscard]] block_count blocks() const noexcept {
+        return block_count(blocks_.load(std::memory_order_relaxed));
+    }
+    [[nodiscard]] byte_count block_size() const noexcept { return attributes_.block_size; }
+    [[nodiscard]] byte_count size() const noexcept { return blocks() * block_size(); }
+    [[nodiscard]] bool supports(opcode op) const noexcept {
+        return (attributes_.operations & bit(op)) != 0 ||
+               (op == opcode::write_zeroes && (attributes_.operations & bit(opcode::write)) != 0);
+    }
+    [[nodiscard]] bool removed() const noexcept { return removed_.load(std::memory_order_acquire); }
+
+    // Home thread.
+    [[nodiscard]] claim claimed() const noexcept { return claim_; }
+    /// Sum over all channels, gathered by messages. `reset` is applied after reading.
+    [[nodiscard]] task<io_statistics> collect_statistics(
+        statistics_reset reset = statistics_reset::none);
+    /// For a module whose device changed its size; tells every descriptor.
+    [[nodiscard]] task<void> resized(block_count blocks);
+
+    // What a module writes.
+    /// On the thread that the channel is for; failure leaves nothing behind.
+    [[nodiscard]] virtual outcome<std::unique_ptr<module_channel>> make_channel() = 0;
+    /// Once, on the home thread, after removal: no channel carries anything any more. Releases what
+    /// the device holds (files, base descriptors, claims).
+    [[nodiscard]] virtual task<void> close();
+    /// `driver_specific` of bdev_get_bdevs.
+    [[nodiscard]] virtual json::value information() const;
+    /// The RPC that would make it again, {"method", "params"}; null if it comes back by examine.
+    [[nodiscard]] virtual json::value configuration() const;
+
+protected:
+    explicit bdev(bdev_attributes attributes);
+    /// Before registration only.
+    [[nodiscard]] bdev_attributes& mutable_attributes() noexcept { return attributes_; }
+
+private:
+    friend class bdev_registry;
+    friend class bdev_desc;
+    friend class bdev_channel;
+    friend class module_channel;
+    struct channel_slot {
+        thread* home;
+        std::unique_ptr<module_channel> channel;
+    };
+    [[nodiscard]] outcome<module_channel*> acquire_channel();
+    void release_channel(module_channel& channel) noexcept;
+    [[nodiscard]] std::vector<module_channel*> pin_channels();
+    void unpin(module_channel& channel);
+    [[nodiscard]] task<void> drain_channels();
+
+    bdev_attributes attributes_;
+    std::atomic<std::uint64_t> blocks_;
+    std::atomic<bool> removed_{false};
+    claim claim_ = claim::none;
+    std::string claimer_;
+    std::vector<bdev_desc*> descriptors_;  // home thread
+    bdev_registry* registry_ = nullptr;
+    std::mutex mutex_;  // guards channels_ and their handle counts; control path only
+    std::vector<channel_slot> channels_;
+    io_statistics closed_channels_;  // what passed channels that are gone; under the mutex
+};
+
+}  // namespace nacre

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// module_channel: one bdev on one thread, as its module writes it. The module derives from it and
+// writes `submit`; users reach it through bdev_channel.
+//
+// The three ways in: an op of a user (`enter`), a child op of a layer (`submit_child`), and the
+// same op coming from the layer above (`forward`). Only the first checks bounds, because layers
+// submit what they derived from checked ops. Each op is refused, or completes exactly once.
+//
+// Thread-bound. Instructions per op: bench/budgets.tsv.
+#pragma once
+
+#include <atomic>
+
+#include "nacre/bdev/io_statistics.hpp"
+#include "nacre/runtime/scope.hpp"
+#include "nacre/runtime/sync.hpp"
+#include "nacre/runtime/thread.hpp"
+
+namespace nacre {
+
+class bdev;
+
+class module_channel {
+public:
+    /// `device` outlives the channel.
+    explicit module_channel(bdev& device) noexcept;
+    module_channel(const module_channel&) = delete;
+    module_channel& operator=(const module_channel&) = delete;
+    virtual ~module_channel();
+
+    /// A user's op. Returns false if it was refused, with op.status set: nothing will be run.
+    inline bool enter(io_op& op) noexcept;
+    /// A child op that a layer made: op.code, first, blocks, data, done and owner are set, within
+    /// the device's bounds, alignment and native operations. Always completes through `done`.
+    inline void submit_child(io_op& op) noexcept;
+    /// The op of the layer above, as that layer edited it.
+    inline void forward(io_op& op) noexcept {
+        count(op);
+        submit(op);
+    }
+
+    /// request_abort does something here.
+    [[nodiscard]] bool abortable() const noexcept { return (supported_ & bit(opcode::abort)) != 0; }
+    [[nodiscard]] bdev& device() const noexcept { return device_; }
+    [[nodiscard]] thread& home() const noexcept { return home_; }
+    [[nodiscard]] std::uint64_t in_flight() const noexcept { return in_flight_; }
+    [[nodiscard]] const io_statistics& statistics() const noexcept { return statistics_; }
+    [[nodiscard]] io_statistics& statistics() noexcept { return statistics_; }
+    /// The turn's stamp.
+    [[nodiscard]] std::uint64_t now_ns() const noexcept { return home_.now_ns(); }
+
+    /// Asks the backend to give `op` up early; it still completes, with ECANCELED or its real
+    /// status. The default cannot. Only for ops that are outstanding here.
+    virtual void request_abort(io_op& op) noexcept;
+    /// Each outstanding op of a user is asked to give up and comes back as timed out (ETIMEDOUT)
+    /// when it takes longer than this; 0 ends it. Concerns ops that enter from now on.
+    void set_timeout(std::uint64_t timeout_ns);
+    /// Refuses everything from now on with ENODEV; resolves when nothing is in flight.
+    [[nodiscard]] task<result<>> drain_removed();
+    /// The channel's children: for what a layer must do besides the op.
+    [[nodiscard]] scope& children() noexcept { return children_; }
+
+protected:
+    /// The module's work: carry `op` out, or forward it. It never resumes anybody: it completes the
+    /// op (op.complete) or arranges that something does. On the channel's thread.
+    virtual void submit(io_op& op) noexcept = 0;
+
+private:
+    friend class io_op;
+    friend class bdev;
+    friend class bdev_channel;
+    // Why an op cannot take the short way.
+    enum : std::uint32_t {
+        slow_removed = 1,    // refused
+        slow_boundary = 2,   // may need splitting
+        slow_alignment = 4,  // buffers must be checked
+        slow_timeout = 8,    // outstanding ops are kept in a list
+        slow_transfer = 16,  // longer than the device takes at once
+    };
+    void count(io_op& op) noexcept {
+        io_counters& c = statistics_.by_opcode[static_cast<unsigned>(op.code)];
+        ++c.operations;
+        c.bytes += op.data.size();
+    }
+    void start(io_op& op) noexcept {
+        op.entry_ = this;
+        op.layer_count = 0;
+        op.run = &io_op::run_finished;
+        ++in_flight_;
+        count(op);
+    }
+    inline void finished(io_op& op) noexcept;
+    [[gnu::noinline]] bool enter_slow(io_op& op) noexcept;
+    [[nodiscard]] int check_range(io_op& op) const noexcept;
+    [[gnu::noinline]] void finished_slow(io_op& op) noexcept;
+    bool start_emulation(io_op& op, task<void> emulation) noexcept;
+    task<void> write_zeroes_by_writing(io_op& op);
+    task<void> carry_out_in_pieces(io_op& op);
+    task<void> carry_out_bounced(io_op& op);
+    void check_timeouts() noexcept;
+    void link_outstanding(io_op& op) noexcept;
+    void unlink_outstanding(io_op& op) noexcept;
+
+    bdev& device_;
+    thread& home_;
+    std::uint32_t supported_;  // opcodes, bits
+    std::uint32_t slow_ = 0;
+    std::uint32_t block_mask_;
+    std::uint32_t block_shift_;
+    std::uint64_t in_flight_ = 0;
+    const std::atomic<std::uint64_t>& device_blocks_;
+    io_statistics statistics_;
+
+    // Rarely used.
+    std::uint64_t timeout_ns_ = 0;
+    struct outstanding_list {
+        io_op* oldest = nullptr;
+        io_op* newest = nullptr;
+    } outstanding_;
+    struct timeout_timer : timer {
+        explicit timeout_timer(module_channel& c) noexcept;
+        module_channel& owner;
+    } timeout_timer_{*this};
+    condition drained_;
+    scope children_;
+    unsigned handles_ = 0;  // bdev_channels open on it; guarded by the device's mutex
+};
+
+inline void io_op::complete(error e) noexcept {
+    status = e;
+    entry_->home().push(*this);
+}
+
+inline bool module_channel::enter(io_op& op) noexcept {
+    const std::uint64_t bytes = op.data.size();
+    const std::uint64_t blocks = bytes >> block_shift_;
+    const std::uint64_t size = device_blocks_.load(std::memory_order_relaxed);
+    if ((supported_ & bit(op.code)) == 0 || slow_ != 0) [[unlikely]]
+        return enter_slow(op);
+    if ((bytes & block_mask_) != 0 || blocks == 0 || blocks > size ||
+        op.first.value() > size - blocks) [[unlikely]]
+        return enter_slow(op);
+    op.blocks = block_count(blocks);
+    start(op);
+    op.entered_ns_ = now_ns();
+    submit(op);
+    return true;
+}
+
+inline void module_channel::submit_child(io_op& op) noexcept {
+    start(op);
+    op.entered_ns_ = 0;
+    if ((slow_ & slow_removed) != 0) [[unlikely]] {
+        op.complete(error::posix(ENODEV));
+        return;
+    }
+    submit(op);
+}
+
+inline void module_channel::finished(io_op& op) noexcept {
+    --in_flight_;
+    if (op.status.failed() || slow_ != 0) [[unlikely]] {
+        finished_slow(op);
+        return;
+    }
+    if (op.entered_ns_ != 0) {
+        io_counters& c = statistics_.by_opcode[static_cast<unsigned>(op.code)];
+        const std::uint64_t latency = now_ns() - op.entered_ns_;
+        c.latency_ns += latency;
+        if (latency < c.latency_ns_min) c.latency_ns_min = latency;
+        if (latency > c.latency_ns_max) c.latency_ns_max = latency;
+    }
+}
+
+}  // namespace nacre

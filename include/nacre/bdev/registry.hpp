@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// The registry of block devices, and descriptors on them.
+//
+//     outcome<bdev_desc> d = registry.open("vol0", access::write);
+//     outcome<bdev_channel> channel = d->open_channel();
+//
+// One registry an application; its home is the thread that made it, and all calls but
+// bdev_desc::open_channel are made there. Removal first tells every descriptor and waits for the
+// layers above, then refuses new I/O, waits for what is in flight, and closes the device.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "nacre/bdev/bdev_channel.hpp"
+#include "nacre/core/uri.hpp"
+#include "nacre/runtime/runtime.hpp"
+
+namespace nacre {
+
+enum class access : std::uint8_t { read, write };
+
+enum class bdev_event : std::uint8_t {
+    removed,  ///< I/O is refused from now on; close the descriptor
+    resized,
+    media_management,
+};
+
+/// A layer's reaction to what happens to its base; a layer derives from it. Home thread.
+class bdev_listener {
+public:
+    /// The base goes away as soon as this ends: remove what stands on it first.
+    [[nodiscard]] virtual task<void> base_removed(bdev& base) = 0;
+    [[nodiscard]] virtual task<void> base_resized(bdev& base);
+
+protected:
+    ~bdev_listener() = default;
+};
+
+class bdev_desc {
+public:
+    bdev_desc() noexcept = default;
+    bdev_desc(bdev_desc&& other) noexcept;
+    bdev_desc& operator=(bdev_desc&& other) noexcept;
+    /// Home thread; releases its claim. Channels opened from it may live on.
+    ~bdev_desc();
+    void close() noexcept;
+
+    [[nodiscard]] bool is_open() const noexcept { return device_ != nullptr; }
+    [[nodiscard]] bdev& device() const noexcept { return *device_; }
+    [[nodiscard]] bool writable() const noexcept { return access_ == access::write; }
+
+    /// Any thread; the channel belongs to the calling one.
+    [[nodiscard]] outcome<bdev_channel> open_channel() const;
+
+    /// Keeps others from opening for writing. EPERM names who holds it. One claim a descriptor.
+    [[nodiscard]] outcome<> take_claim(claim kind, std::string claimer);
+    /// Told instead of the event stream; null ends it.
+    void set_listener(bdev_listener* listener) noexcept { listener_ = listener; }
+    /// `result<bdev_event> e = co_await d.next_event();` Events that nobody waits for are kept,
+    /// each kind once. One waiter at a time.
+    [[nodiscard]] task<result<bdev_event>> next_event();
+
+private:
+    friend class bdev_registry;
+    friend class bdev;
+    bdev_desc(std::shared_ptr<bdev> device, access a);
+    void post_event(bdev_event e) noexcept;
+    void relink(bdev_desc* was) noexcept;
+
+    std::shared_ptr<bdev> device_;
+    access access_ = access::read;
+    claim claim_ = claim::none;
+    bdev_listener* listener_ = nullptr;
+    std::uint8_t pending_events_ = 0;
+    std::unique_ptr<event> event_posted_;
+};
+
+class bdev_registry {
+public:
+    explicit bdev_registry(runtime& rt) noexcept;
+    /// All devices have been removed (asserted): see remove_all().
+    ~bdev_registry();
+    bdev_registry(const bdev_registry&) = delete;
+    bdev_registry& operator=(const bdev_registry&) = delete;
+
+    [[nodiscard]] runtime& host() noexcept { return runtime_; }
+    [[nodiscard]] world& home_world() noexcept { return runtime_.home_world(); }
+
+    /// EEXIST if a name, alias or UUID is taken. Examines the new device before it returns.
+    [[nodiscard]] task<outcome<>> add(std::shared_ptr<bdev> device);
+    /// ENODEV if there is none of that name. See the file comment for the order of things.
+    [[nodiscard]] task<outcome<>> remove(std::string name);
+    [[nodiscard]] task<void> remove_all();
+
+    /// By name, alias or UUID text; null if there is none.
+    [[nodiscard]] bdev* find(std::string_view name) noexcept;
+    [[nodiscard]] outcome<bdev_desc> open(std::string_view name, access a);
+    /// In the order of registration.
+    template <typename F>
+    void for_each(F visit) {
+        for (auto& d : devices_) visit(*d);
+    }
+
+    /// Looks at every device that appears, the present ones included, and may build on it.
+    class examiner {
+    public:
+        [[nodiscard]] virtual task<void> examine(bdev& device) = 0;
+
+    protected:
+        ~examiner() = default;
+    };
+    void add_examiner(examiner& e) { examiners_.push_back(&e); }
+    /// bdev_set_options' bdev_auto_examine.
+    void set_auto_examine(bool on) noexcept { auto_examine_ = on; }
+    [[nodiscard]] bool auto_examine() const noexcept { return auto_examine_; }
+    [[nodiscard]] task<void> examine(bdev& device);
+
+private:
+    friend class bdev;
+    task<outcome<>> remove_device(std::shared_ptr<bdev> device);
+
+    runtime& runtime_;
+    thread& home_;
+    std::vector<std::shared_ptr<bdev>> devices_;
+    std::map<std::string, bdev*, std::less<>> by_name_;  // names, aliases, UUID texts
+    std::vector<examiner*> examiners_;
+    bool auto_examine_ = true;
+};
+
+}  // namespace nacre

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "nacre/bdev/bdev.hpp"
+
+#include <algorithm>
+
+#include "nacre/bdev/child_io.hpp"
+#include "nacre/bdev/registry.hpp"
+
+namespace nacre {
+
+const char* name_of(opcode op) noexcept {
+    static constexpr const char* names[opcode_count] = {"read",
+                                                        "write",
+                                                        "flush",
+                                                        "unmap",
+                                                        "write_zeroes",
+                                                        "compare",
+                                                        "compare_and_write",
+                                                        "copy",
+                                                        "seek_data",
+                                                        "seek_hole",
+                                                        "reset",
+                                                        "abort",
+                                                        "zone_append",
+                                                        "zone_management",
+                                                        "get_zone_info",
+                                                        "nvme_admin",
+                                                        "nvme_io"};
+    return names[static_cast<unsigned>(op)];
+}
+
+const char* name_of(claim c) noexcept {
+    static constexpr const char* names[] = {"none", "exclusive_write", "read_many_write_one",
+                                            "read_many_write_none", "read_many_write_shared"};
+    return names[static_cast<unsigned>(c)];
+}
+
+void io_counters::add(const io_counters& other) noexcept {
+    operations += other.operations;
+    bytes += other.bytes;
+    latency_ns += other.latency_ns;
+    latency_ns_min = std::min(latency_ns_min, other.latency_ns_min);
+    latency_ns_max = std::max(latency_ns_max, other.latency_ns_max);
+}
+
+void io_statistics::add(const io_statistics& other) noexcept {
+    for (unsigned i = 0; i < opcode_count; ++i) by_opcode[i].add(other.by_opcode[i]);
+    errors += other.errors;
+}
+
+void io_statistics::reset(statistics_reset what) noexcept {
+    switch (what) {
+        case statistics_reset::none:
+            return;
+        case statistics_reset::errors:
+            errors = 0;
+            return;
+        case statistics_reset::max_min:
+            for (io_counters& c : by_opcode) {
+                c.latency_ns_min = UINT64_MAX;
+                c.latency_ns_max = 0;
+            }
+            return;
+        case statistics_reset::all:
+            *this = io_statistics();
+            return;
+    }
+}
+
+void bdev_attributes::derive_from(const bdev_attributes& base) {
+    block_size = base.block_size;
+    blocks = base.blocks;
+    physical_block_size = base.physical_block_size;
+    buffer_alignment = base.buffer_alignment;
+    optimal_boundary = base.optimal_boundary;
+    transfer_bytes_max = base.transfer_bytes_max;
+    metadata_size = base.metadata_size;
+    metadata_interleaved = base.metadata_interleaved;
+    write_cache = base.write_cache;
+    zoned = base.zoned;
+    operations = base.operations;
+    layers = base.layers + 1;
+}
+
+std::uint64_t child_io::block_size() const noexcept {
+    return channel_.device().block_size().value();
+}
+
+bdev::bdev(bdev_attributes attributes)
+    : attributes_(std::move(attributes)), blocks_(attributes_.blocks.value()) {}
+
+bdev::~bdev() { NACRE_ASSERT(channels_.empty()); }
+
+task<void> bdev::close() { co_return; }
+
+json::value bdev::information() const { return json::object(); }
+json::value bdev::configuration() const { return json::value(); }
+
+outcome<module_channel*> bdev::acquire_channel() {
+    thread* const here = thread::current();
+    NACRE_ASSERT(here != nullptr);
+    {
+        const std::lock_guard guard(mutex_);
+        for (channel_slot& slot : channels_) {
+            if (slot.home != here) continue;
+            ++slot.channel->handles_;
+            return slot.channel.get();
+        }
+    }
+    // Only this thread makes a channel of this thread, so nobody got in between.
+    if (removed()) return fail(ENODEV, name() + ": has been removed");
+    auto made = make_channel();
+    if (!made) return fail(std::move(made.error()));
+    const std::lock_guard guard(mutex_);
+    channels_.push_back({here, std::move(*made)});
+    channels_.back().channel->handles_ = 1;
+    return channels_.back().channel.get();
+}
+
+void bdev::release_channel(module_channel& channel) noexcept {
+    NACRE_ASSERT(thread::current() == &channel.home());
+    std::unique_ptr<module_channel> last;
+    {
+        const std::lock_guard guard(mutex_);
+        if (--channel.handles_ != 0) return;
+        auto slot = std::find_if(channels_.begin(), channels_.end(), [&](const channel_slot& s) {
+            return s.channel.get() == &channel;
+        });
+        last = std::move(slot->channel);
+        closed_channels_.add(last->statistics());
+        channels_.erase(slot);
+    }
+    // Its destructor may close channels of base devices: not under the lock.
+}
+
+std::vector<module_channel*> bdev::pin_channels() {
+    const std::lock_guard guard(mutex_);
+    std::vector<module_channel*> pinned;
+    for (channel_slot& slot : channels_) {
+        ++slot.channel->handles_;
+        pinned.push_back(slot.channel.get());
+    }
+    return pinned;
+}
+
+namespace {
+
+io_statistics read_statistics(across<module_channel> channel, statistics_reset reset) {
+    const io_statistics figures = channel->statistics();
+    channel->statistics().reset(reset);
+    return figures;
+}
+
+task<result<>> drain_on_its_thread(across<module_channel> channel) {
+    result<> drained = co_await channel->drain_removed();
+    co_return drained;
+}
+
+}  // namespace
+
+void bdev::unpin(module_channel& channel) {
+    if (&channel.home() == thread::current()) {
+        release_channel(channel);
+        return;
+    }
+    // The device is kept alive by the pin itself until the message has run.
+    channel.home().send_message(
+        [](across<bdev> d, across<module_channel> c) { d->release_channel(*c); },
+        across<bdev>(*this), across<module_channel>(channel));
+}
+
+task<io_statistics> bdev::collect_statistics(statistics_reset reset) {
+    io_statistics sum;
+    std::vector<module_channel*> pinned = pin_channels();
+    for (module_channel* channel : pinned) {
+        thread& there = channel->home();
+        if (&there == thread::current()) {
+            sum.add(read_statistics(across<module_channel>(*channel), reset));
+        } else {
+            io_statistics figures =
+                co_await call_on(there, &read_statistics, across<module_channel>(*channel), reset);
+            sum.add(figures);
+        }
+        unpin(*channel);
+    }
+    sum.add(closed_channels_);
+    closed_channels_.reset(reset);
+    co_return sum;
+}
+
+task<void> bdev::drain_channels() {
+    removed_.store(true, std::memory_order_release);
+    std::vector<module_channel*> pinned = pin_channels();
+    for (module_channel* channel : pinned) {
+        if (&channel->home() == thread::current()) {
+            result<> drained = co_await channel->drain_removed();
+            NACRE_ASSERT(drained.has_value());
+        } else {
+            join_handle<result<>> draining =
+                channel->home().spawn(&drain_on_its_thread, across<module_channel>(*channel));
+            result<> drained = co_await draining;
+            NACRE_ASSERT(drained.has_value());
+        }
+        unpin(*channel);
+    }
+}
+
+task<void> bdev::resized(block_count blocks) {
+    blocks_.store(blocks.value(), std::memory_order_relaxed);
+    attributes_.blocks = blocks;
+    std::vector<bdev_listener*> listeners;
+    for (bdev_desc* d : descriptors_) {
+        if (d->listener_ != nullptr)
+            listeners.push_back(d->listener_);
+        else
+            d->post_event(bdev_event::resized);
+    }
+    for (bdev_listener* l : listeners) co_await l->base_resized(*this);
+}
+
+task<void> bdev_listener::base_resized(bdev&) { co_return; }
+
+}  // namespace nacre

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "nacre/bdev/bdev_channel.hpp"
+
+namespace nacre {
+
+io_awaiter::stop_link::stop_link(io_awaiter& a) noexcept
+    : stop_callback([](stop_callback& self) noexcept {
+          io_awaiter& waiting = static_cast<stop_link&>(self).owner;
+          waiting.channel_->request_abort(waiting.op_);
+      }),
+      owner(a) {}
+
+bool io_awaiter::suspend_abortable(stop_source& stop) noexcept {
+    if (stop.stop_requested()) {
+        op_.status = error::posix(ECANCELED);
+        return false;
+    }
+    if (!channel_->enter(op_)) return false;
+    stop.link(stop_link_);
+    return true;
+}
+
+io_awaiter bdev_channel::compare_and_write(lba first, const const_iov_view& expected,
+                                           const_iov_view from) const noexcept {
+    if (!writable_) return io_awaiter(EBADF);
+    if (expected.size() != from.size()) return io_awaiter(EINVAL);
+    return io_awaiter(channel_, first, from.borrowed(), expected);
+}
+
+io_awaiter bdev_channel::copy(lba to, lba from, block_count n) const noexcept {
+    if (!writable_) return io_awaiter(EBADF);
+    return io_awaiter(channel_, to, from, n);
+}
+
+void bdev_channel::close() noexcept {
+    if (channel_ == nullptr) return;
+    device_->release_channel(*std::exchange(channel_, nullptr));
+    device_.reset();
+}
+
+}  // namespace nacre

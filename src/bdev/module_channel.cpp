@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "nacre/bdev/module_channel.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+#include "nacre/bdev/bdev.hpp"
+#include "nacre/bdev/child_io.hpp"
+
+namespace nacre {
+namespace {
+
+struct aligned_free {
+    void operator()(std::byte* p) const noexcept { std::free(p); }
+};
+using aligned_bytes = std::unique_ptr<std::byte[], aligned_free>;
+
+aligned_bytes allocate_aligned(std::size_t alignment, std::size_t bytes) noexcept {
+    alignment = std::max<std::size_t>(alignment, 64);
+    const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
+    return aligned_bytes(static_cast<std::byte*>(std::aligned_alloc(alignment, rounded)));
+}
+
+/// Zeros for emulated write_zeroes: 64 KiB at a time is where throughput flattens out.
+constexpr std::size_t zero_piece_bytes = 65536;
+alignas(4096) constinit const std::byte zeros[zero_piece_bytes]{};
+
+constexpr std::uint32_t data_opcodes = bit(opcode::read) | bit(opcode::write) |
+                                       bit(opcode::compare) | bit(opcode::compare_and_write) |
+                                       bit(opcode::zone_append);
+constexpr std::uint32_t range_opcodes = bit(opcode::unmap) | bit(opcode::write_zeroes) |
+                                        bit(opcode::copy) | bit(opcode::seek_data) |
+                                        bit(opcode::seek_hole);
+constexpr std::uint32_t splittable_opcodes = bit(opcode::read) | bit(opcode::write);
+/// Marks an op that is in the list of outstanding ones.
+constexpr std::uint8_t flag_linked = 0x80;
+
+}  // namespace
+
+module_channel::module_channel(bdev& device) noexcept
+    : device_(device),
+      home_(*thread::current()),
+      supported_(device.attributes().operations),
+      block_mask_(static_cast<std::uint32_t>(device.block_size().value()) - 1),
+      block_shift_(static_cast<std::uint32_t>(__builtin_ctzll(device.block_size().value()))),
+      device_blocks_(device.blocks_) {
+    const bdev_attributes& a = device.attributes();
+    if (a.optimal_boundary.value() != 0) slow_ |= slow_boundary;
+    if (a.buffer_alignment > 1) slow_ |= slow_alignment;
+    if (a.transfer_bytes_max != 0) slow_ |= slow_transfer;
+    if (device.removed()) slow_ |= slow_removed;
+}
+
+module_channel::~module_channel() { NACRE_ASSERT(in_flight_ == 0); }
+
+void module_channel::request_abort(io_op&) noexcept {}
+
+void io_op::run_finished(work& w) noexcept {
+    auto& op = static_cast<io_op&>(w);
+    while (op.layer_count != 0) {
+        const layer& l = op.layers_[--op.layer_count];
+        if (l.function(op, l.context) == hook_verdict::resubmitted) return;
+    }
+    op.entry_->finished(op);
+    op.done(op);
+}
+
+int module_channel::check_range(io_op& op) const noexcept {
+    const std::uint64_t size = device_blocks_.load(std::memory_order_relaxed);
+    if ((data_opcodes & bit(op.code)) != 0) {
+        if (op.data.empty() || (op.data.size() & block_mask_) != 0) return EINVAL;
+        op.blocks = block_count(op.data.size() >> block_shift_);
+    } else if ((range_opcodes & bit(op.code)) == 0) {
+        return 0;
+    }
+    if (op.blocks.value() == 0) return EINVAL;
+    if (op.blocks.value() > size || op.first.value() > size - op.blocks.value()) return ERANGE;
+    if (op.code == opcode::copy && op.source.value() > size - op.blocks.value()) return ERANGE;
+    return 0;
+}
+
+bool module_channel::enter_slow(io_op& op) noexcept {
+    const auto refuse = [&](int errno_value) {
+        op.status = error::posix(errno_value);
+        ++statistics_.errors;
+        return false;
+    };
+    if ((slow_ & slow_removed) != 0) return refuse(ENODEV);
+    const bool emulated =
+        op.code == opcode::write_zeroes && (supported_ & bit(opcode::write_zeroes)) == 0;
+    if ((supported_ & bit(op.code)) == 0 && !(emulated && (supported_ & bit(opcode::write)) != 0))
+        return refuse(ENOTSUP);
+    if (const int wrong = check_range(op); wrong != 0) return refuse(wrong);
+
+    if (emulated) return start_emulation(op, write_zeroes_by_writing(op));
+    const bdev_attributes& a = device_.attributes();
+    if ((slow_ & slow_alignment) != 0 && (data_opcodes & bit(op.code)) != 0 &&
+        !op.data.aligned(a.buffer_alignment))
+        return start_emulation(op, carry_out_bounced(op));
+    if ((splittable_opcodes & bit(op.code)) != 0) {
+        const std::uint64_t boundary = a.optimal_boundary.value();
+        const std::uint64_t last = op.first.value() + op.blocks.value() - 1;
+        const bool crosses = boundary != 0 && op.first.value() / boundary != last / boundary;
+        if (crosses || (a.transfer_bytes_max != 0 && op.data.size() > a.transfer_bytes_max))
+            return start_emulation(op, carry_out_in_pieces(op));
+    }
+    start(op);
+    op.entered_ns_ = now_ns();
+    if ((slow_ & slow_timeout) != 0) link_outstanding(op);
+    submit(op);
+    return true;
+}
+
+bool module_channel::start_emulation(io_op& op, task<void> emulation) noexcept {
+    if (!emulation.valid()) {
+        op.status = error::posix(ENOMEM);
+        ++statistics_.errors;
+        return false;
+    }
+    start(op);
+    // Its pieces are counted, as they pass.
+    io_counters& c = statistics_.of(op.code);
+    --c.operations;
+    c.bytes -= op.data.size();
+    op.entered_ns_ = now_ns();
+    children_.spawn(std::move(emulation));
+    return true;
+}
+
+task<void> module_channel::write_zeroes_by_writing(io_op& op) {
+    const std::uint64_t piece_blocks = zero_piece_bytes >> block_shift_;
+    error status;
+    for (std::uint64_t done = 0; done < op.blocks.value() && status.ok();) {
+        const std::uint64_t n = std::min(piece_blocks, op.blocks.value() - done);
+        const const_iov_view piece(zeros, n << block_shift_);
+        child_io write(*this, opcode::write, op.first + block_count(done), piece.borrowed(),
+                       op.flags);
+        status = co_await write;
+        done += n;
+    }
+    op.complete(status);
+}
+
+task<void> module_channel::carry_out_in_pieces(io_op& op) {
+    const bdev_attributes& a = device_.attributes();
+    const std::uint64_t boundary = a.optimal_boundary.value();
+    const std::uint64_t transfer =
+        a.transfer_bytes_max == 0
+            ? UINT64_MAX
+            : std::max<std::uint64_t>(a.transfer_bytes_max >> block_shift_, 1);
+    error status;
+    for (std::uint64_t done = 0; done < op.blocks.value() && status.ok();) {
+        std::uint64_t n = std::min(op.blocks.value() - done, transfer);
+        const std::uint64_t at = op.first.value() + done;
+        if (boundary != 0) n = std::min(n, boundary - at % boundary);
+        child_io piece(*this, op.code, lba(at),
+                       op.data.slice(done << block_shift_, n << block_shift_), op.flags);
+        status = co_await piece;
+        done += n;
+    }
+    op.complete(status);
+}
+
+task<void> module_channel::carry_out_bounced(io_op& op) {
+    const bdev_attributes& a = device_.attributes();
+    const std::uint64_t piece_max = std::max<std::uint64_t>(
+        std::min<std::uint64_t>(a.transfer_bytes_max == 0 ? 1U << 20 : a.transfer_bytes_max,
+                                op.data.size()) >>
+            block_shift_,
+        1);
+    const bool two_buffers = op.code == opcode::compare_and_write;
+    // An atomic op is not cut; it needs both of its buffers aligned at once.
+    const std::uint64_t at_once = two_buffers ? op.blocks.value() : piece_max;
+    aligned_bytes buffer = allocate_aligned(a.buffer_alignment, at_once << block_shift_);
+    aligned_bytes second;
+    if (two_buffers) second = allocate_aligned(a.buffer_alignment, at_once << block_shift_);
+    error status;
+    if (buffer == nullptr || (two_buffers && second == nullptr)) status = error::posix(ENOMEM);
+    for (std::uint64_t done = 0; done < op.blocks.value() && status.ok();) {
+        std::uint64_t n = std::min(op.blocks.value() - done, at_once);
+        const std::uint64_t boundary = a.optimal_boundary.value();
+        if (boundary != 0 && !two_buffers)
+            n = std::min(n, boundary - (op.first.value() + done) % boundary);
+        const iov_view user = op.data.slice(done << block_shift_, n << block_shift_);
+        const iov_view bounce(buffer.get(), n << block_shift_);
+        if (op.code != opcode::read) user.copy_to(buffer.get());
+        const_iov_view expected;
+        if (two_buffers) {
+            op.expected->borrowed().copy_to(second.get());
+            expected = const_iov_view(second.get(), n << block_shift_);
+        }
+        child_io piece(*this, op.code, op.first + block_count(done), bounce, op.flags);
+        if (two_buffers) piece.op().expected = &expected;
+        status = co_await piece;
+        if (op.code == opcode::read && status.ok()) user.copy_from(buffer.get());
+        done += n;
+    }
+    op.complete(status);
+}
+
+void module_channel::finished_slow(io_op& op) noexcept {
+    if ((op.flags & flag_linked) != 0) unlink_outstanding(op);
+    if ((op.flags & io_op::flag_timed_out) != 0 && op.status.failed())
+        op.status = error::posix(ETIMEDOUT);
+    io_counters& c = statistics_.of(op.code);
+    if (op.status.failed()) {
+        ++statistics_.errors;
+        if (c.operations != 0) --c.operations;
+        c.bytes -= std::min<std::uint64_t>(c.bytes, op.data.size());
+    } else if (op.entered_ns_ != 0) {
+        const std::uint64_t latency = now_ns() - op.entered_ns_;
+        c.latency_ns += latency;
+        c.latency_ns_min = std::min(c.latency_ns_min, latency);
+        c.latency_ns_max = std::max(c.latency_ns_max, latency);
+    }
+    if (in_flight_ == 0 && (slow_ & slow_removed) != 0) drained_.notify_all();
+}
+
+task<result<>> module_channel::drain_removed() {
+    slow_ |= slow_removed;
+    while (in_flight_ != 0) {
+        result<> waited = co_await drained_.wait();
+        if (!waited) co_return fail(waited.error());
+    }
+    result<> joined = co_await children_.join();
+    co_return joined;
+}
+
+// --- Timeouts -----------------------------------------------------------------------------------
+
+module_channel::timeout_timer::timeout_timer(module_channel& c) noexcept
+    : timer([](timer& t) noexcept { static_cast<timeout_timer&>(t).owner.check_timeouts(); }),
+      owner(c) {}
+
+void module_channel::set_timeout(std::uint64_t timeout_ns) {
+    timeout_ns_ = timeout_ns;
+    if (timeout_ns == 0) {
+        slow_ &= ~std::uint32_t{slow_timeout};
+        timeout_timer_.cancel();
+        return;
+    }
+    slow_ |= slow_timeout;
+    if (outstanding_.oldest != nullptr) check_timeouts();
+}
+
+void module_channel::link_outstanding(io_op& op) noexcept {
+    op.flags |= flag_linked;
+    op.outstanding_next_ = nullptr;
+    op.outstanding_previous_ = outstanding_.newest;
+    (outstanding_.newest == nullptr ? outstanding_.oldest
+                                    : outstanding_.newest->outstanding_next_) = &op;
+    outstanding_.newest = &op;
+    if (!timeout_timer_.armed())
+        home_.host().timers().arm(timeout_timer_, op.entered_ns_ + timeout_ns_);
+}
+
+void module_channel::unlink_outstanding(io_op& op) noexcept {
+    op.flags &= static_cast<std::uint8_t>(~flag_linked);
+    (op.outstanding_previous_ == nullptr ? outstanding_.oldest
+                                         : op.outstanding_previous_->outstanding_next_) =
+        op.outstanding_next_;
+    (op.outstanding_next_ == nullptr ? outstanding_.newest
+                                     : op.outstanding_next_->outstanding_previous_) =
+        op.outstanding_previous_;
+}
+
+void module_channel::check_timeouts() noexcept {
+    if (timeout_ns_ == 0) return;
+    // Oldest first, so the first one that is young enough ends the search.
+    for (io_op* op = outstanding_.oldest; op != nullptr; op = op->outstanding_next_) {
+        if (now_ns() < op->entered_ns_ + timeout_ns_) {
+            home_.host().timers().arm(timeout_timer_, op->entered_ns_ + timeout_ns_);
+            return;
+        }
+        if ((op->flags & io_op::flag_timed_out) != 0) continue;
+        op->flags |= io_op::flag_timed_out;
+        request_abort(*op);
+    }
+}
+
+}  // namespace nacre

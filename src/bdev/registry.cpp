@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "nacre/bdev/registry.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace nacre {
+namespace {
+
+constexpr std::uint64_t block_size_min = 512;
+constexpr std::uint64_t block_size_max = 65536;
+
+outcome<> check_attributes(const bdev_attributes& a) {
+    if (a.name.empty()) return fail(EINVAL, "a block device needs a name");
+    const std::uint64_t size = a.block_size.value();
+    if (size < block_size_min || size > block_size_max || (size & (size - 1)) != 0)
+        return fail(EINVAL, fmt::format("{}: block size {} must be a power of two from {} to {}",
+                                        a.name, size, block_size_min, block_size_max));
+    if (a.blocks.value() == 0) return fail(EINVAL, fmt::format("{}: has no blocks", a.name));
+    if (a.blocks.value() > (UINT64_MAX >> 1) / size)
+        return fail(EFBIG, fmt::format("{}: {} blocks of {} bytes are more than 2^63 bytes", a.name,
+                                       a.blocks.value(), size));
+    if (a.layers > io_op::layers_max)
+        return fail(ELOOP,
+                    fmt::format("{}: would be layer {} of its stack; at most {} can stand on "
+                                "a device",
+                                a.name, a.layers, io_op::layers_max));
+    return {};
+}
+
+}  // namespace
+
+bdev_registry::bdev_registry(runtime& rt) noexcept : runtime_(rt), home_(rt.main_thread()) {}
+
+bdev_registry::~bdev_registry() { NACRE_ASSERT(devices_.empty()); }
+
+bdev* bdev_registry::find(std::string_view name) noexcept {
+    const auto found = by_name_.find(name);
+    return found == by_name_.end() ? nullptr : found->second;
+}
+
+task<outcome<>> bdev_registry::add(std::shared_ptr<bdev> device) {
+    bdev_attributes& a = device->mutable_attributes();
+    outcome<> checked = check_attributes(a);
+    if (!checked) co_return checked;
+    if (a.id.is_null()) {
+        std::array<std::byte, uuid::size> random;
+        home_world().fill_random(random);
+        a.id = uuid::from_random(random);
+    }
+    std::vector<std::string> names = a.aliases;
+    names.push_back(a.name);
+    if (a.id.to_string() != a.name) names.push_back(a.id.to_string());
+    for (const std::string& n : names) {
+        if (find(n) != nullptr)
+            co_return fail(EEXIST,
+                           fmt::format("{}: the name {} is taken by bdev {}; choose another "
+                                       "or delete that one",
+                                       a.name, n, find(n)->name()));
+    }
+    for (const std::string& n : names) by_name_.emplace(n, device.get());
+    device->registry_ = this;
+    devices_.push_back(device);
+    if (auto_examine_) co_await examine(*device);
+    co_return outcome<>();
+}
+
+task<void> bdev_registry::examine(bdev& device) {
+    for (examiner* e : examiners_) co_await e->examine(device);
+}
+
+outcome<bdev_desc> bdev_registry::open(std::string_view name, access a) {
+    const auto device = std::find_if(devices_.begin(), devices_.end(),
+                                     [d = find(name)](const auto& p) { return p.get() == d; });
+    if (device == devices_.end())
+        return fail(ENODEV, fmt::format("{}: no such bdev; `nacre rpc bdev_get_bdevs` lists those "
+                                        "that exist",
+                                        name));
+    const claim held = (*device)->claim_;
+    if (a == access::write &&
+        (held == claim::exclusive_write || held == claim::read_many_write_one ||
+         held == claim::read_many_write_none))
+        return fail(EPERM, fmt::format("{}: cannot be written, {} holds it ({})", name,
+                                       (*device)->claimer_, name_of(held)));
+    return bdev_desc(*device, a);
+}
+
+task<outcome<>> bdev_registry::remove(std::string name) {
+    bdev* const device = find(name);
+    const auto at = std::find_if(devices_.begin(), devices_.end(),
+                                 [&](const auto& p) { return p.get() == device; });
+    if (at == devices_.end()) co_return fail(ENODEV, fmt::format("{}: no such bdev", name));
+    std::shared_ptr<bdev> kept = *at;
+    outcome<> removed = co_await remove_device(std::move(kept));
+    co_return removed;
+}
+
+task<outcome<>> bdev_registry::remove_device(std::shared_ptr<bdev> device) {
+    // Nobody finds it any more, so nobody opens it while the layers above go.
+    std::erase_if(devices_, [&](const auto& p) { return p == device; });
+    std::erase_if(by_name_, [&](const auto& entry) { return entry.second == device.get(); });
+    while (true) {
+        const auto told = std::find_if(device->descriptors_.begin(), device->descriptors_.end(),
+                                       [](bdev_desc* d) { return d->listener_ != nullptr; });
+        if (told == device->descriptors_.end()) break;
+        bdev_listener* const listener = std::exchange((*told)->listener_, nullptr);
+        co_await listener->base_removed(*device);
+    }
+    for (bdev_desc* d : device->descriptors_) d->post_event(bdev_event::removed);
+    co_await device->drain_channels();
+    co_await device->close();
+    co_return outcome<>();
+}
+
+task<void> bdev_registry::remove_all() {
+    while (!devices_.empty()) {
+        // Removing a base takes its layers along, so any order ends with none.
+        std::shared_ptr<bdev> last = devices_.back();
+        outcome<> removed = co_await remove_device(std::move(last));
+        NACRE_ASSERT(removed.has_value());
+    }
+}
+
+// --- Descriptors --------------------------------------------------------------------------------
+
+bdev_desc::bdev_desc(std::shared_ptr<bdev> device, access a)
+    : device_(std::move(device)), access_(a), event_posted_(std::make_unique<event>()) {
+    device_->descriptors_.push_back(this);
+}
+
+bdev_desc::bdev_desc(bdev_desc&& other) noexcept
+    : device_(std::move(other.device_)),
+      access_(other.access_),
+      claim_(std::exchange(other.claim_, claim::none)),
+      listener_(std::exchange(other.listener_, nullptr)),
+      pending_events_(other.pending_events_),
+      event_posted_(std::move(other.event_posted_)) {
+    relink(&other);
+}
+
+bdev_desc& bdev_desc::operator=(bdev_desc&& other) noexcept {
+    if (this == &other) return *this;
+    close();
+    device_ = std::move(other.device_);
+    access_ = other.access_;
+    claim_ = std::exchange(other.claim_, claim::none);
+    listener_ = std::exchange(other.listener_, nullptr);
+    pending_events_ = other.pending_events_;
+    event_posted_ = std::move(other.event_posted_);
+    relink(&other);
+    return *this;
+}
+
+bdev_desc::~bdev_desc() { close(); }
+
+void bdev_desc::relink(bdev_desc* was) noexcept {
+    if (device_ == nullptr) return;
+    std::replace(device_->descriptors_.begin(), device_->descriptors_.end(), was, this);
+}
+
+void bdev_desc::close() noexcept {
+    if (device_ == nullptr) return;
+    if (claim_ != claim::none) {
+        device_->claim_ = claim::none;
+        device_->claimer_.clear();
+        claim_ = claim::none;
+    }
+    std::erase(device_->descriptors_, this);
+    device_.reset();
+}
+
+outcome<bdev_channel> bdev_desc::open_channel() const {
+    auto channel = device_->acquire_channel();
+    if (!channel) return fail(std::move(channel.error()));
+    return bdev_channel(*channel, device_, writable());
+}
+
+outcome<> bdev_desc::take_claim(claim kind, std::string claimer) {
+    if (device_->claim_ != claim::none && claim_ == claim::none)
+        return fail(EPERM, fmt::format("{}: already claimed by {} ({})", device_->name(),
+                                       device_->claimer_, name_of(device_->claim_)));
+    const bool alone = kind == claim::exclusive_write || kind == claim::read_many_write_one;
+    const auto other_writer =
+        std::find_if(device_->descriptors_.begin(), device_->descriptors_.end(),
+                     [&](bdev_desc* d) { return d != this && d->writable(); });
+    if (other_writer != device_->descriptors_.end() && kind != claim::read_many_write_shared &&
+        (alone || kind == claim::read_many_write_none))
+        return fail(EPERM, fmt::format("{}: is open for writing elsewhere; {} cannot claim it",
+                                       device_->name(), claimer));
+    device_->claim_ = claim_ = kind;
+    device_->claimer_ = std::move(claimer);
+    return {};
+}
+
+void bdev_desc::post_event(bdev_event e) noexcept {
+    pending_events_ |= static_cast<std::uint8_t>(1U << static_cast<unsigned>(e));
+    event_posted_->set();
+}
+
+task<result<bdev_event>> bdev_desc::next_event() {
+    while (pending_events_ == 0) {
+        event_posted_->reset();
+        result<> posted = co_await event_posted_->wait();
+        if (!posted) co_return fail(posted.error());
+    }
+    const auto which = static_cast<unsigned>(__builtin_ctz(pending_events_));
+    pending_events_ &= static_cast<std::uint8_t>(~(1U << which));
+    co_return static_cast<bdev_event>(which);
+}
+
+}  // namespace nacre
