@@ -151,17 +151,21 @@ void reactor::post(message& m) noexcept {
     }
     outbox& box = from->outboxes_[options_.index];
     m.next = box.newest;
-    box.newest = &m;
     if (m.next == nullptr) {
         box.oldest = &m;
-        from->dirty_[from->outboxes_dirty_++] = this;
+        box.target = this;
+        from->dirty_[from->outboxes_dirty_++] = options_.index;
+    } else if (box.target != this) [[unlikely]] {  // of another runtime, with the same index
+        publish(*this, &m, &m);
+        return;
     }
+    box.newest = &m;
 }
 
 void reactor::flush_outboxes() noexcept {
     for (unsigned i = 0; i < outboxes_dirty_; ++i) {
-        outbox& box = outboxes_[dirty_[i]->options_.index];
-        publish(*dirty_[i], box.newest, box.oldest);
+        outbox& box = outboxes_[dirty_[i]];
+        publish(*box.target, box.newest, box.oldest);
         box = outbox();
     }
     outboxes_dirty_ = 0;
@@ -187,30 +191,42 @@ std::uint64_t reactor::next_deadline_ns() noexcept {
 
 bool reactor::arm_pollers() noexcept {
     for (poller* p = busy_pollers_.front(); p != nullptr; p = busy_pollers_.next(*p)) {
-        if (p->arm_(p->subject_)) continue;
-        for (poller* q = busy_pollers_.front(); q != p; q = busy_pollers_.next(*q))
-            q->disarm_(q->subject_);
-        return false;
+        const thread_guard guard(*p->owner_);
+        if (!p->arm_(p->subject_)) {
+            disarm_pollers(p);
+            return false;
+        }
     }
     return true;
 }
 
-void reactor::disarm_pollers() noexcept {
-    for (poller* p = busy_pollers_.front(); p != nullptr; p = busy_pollers_.next(*p))
+void reactor::disarm_pollers(poller* end) noexcept {
+    for (poller* p = busy_pollers_.front(); p != end; p = busy_pollers_.next(*p)) {
+        const thread_guard guard(*p->owner_);
         p->disarm_(p->subject_);
+    }
+}
+
+bool reactor::begin_sleep() noexcept {
+    if (!runnable_.empty() || driver_->has_completions()) return false;
+    if (!arm_pollers()) return false;
+    sleeping_.store(true, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (mailbox_.load(std::memory_order_relaxed) == nullptr && runnable_.empty()) return true;
+    end_sleep();
+    return false;
+}
+
+void reactor::end_sleep() noexcept {
+    sleeping_.store(false, std::memory_order_relaxed);
+    disarm_pollers(nullptr);
 }
 
 void reactor::sleep(std::uint64_t deadline_ns) {
-    if (!runnable_.empty() || driver_->has_completions()) return;
-    if (!arm_pollers()) return;
-    sleeping_.store(true, std::memory_order_relaxed);
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    if (mailbox_.load(std::memory_order_relaxed) == nullptr) {
-        ++statistics_.sleeps;
-        driver_->wait(std::min(deadline_ns, timers_.next_ns()));
-    }
-    sleeping_.store(false, std::memory_order_relaxed);
-    disarm_pollers();
+    if (!begin_sleep()) return;
+    ++statistics_.sleeps;
+    driver_->wait(std::min(deadline_ns, timers_.next_ns()));
+    end_sleep();
 }
 
 void reactor::run_until(bool (*done)(void*), void* context) {

@@ -50,21 +50,68 @@ void runtime::start(reactor& r) {
     });
 }
 
-thread& runtime::make_thread(std::string name, int reactor_index) {
-    const std::lock_guard guard(mutex_);
-    const unsigned index = reactor_index >= 0 ? static_cast<unsigned>(reactor_index)
-                                              : next_reactor_++ % reactor_count();
+thread& runtime::add_thread(std::string name, unsigned reactor_index) {
+    NACRE_ASSERT(reactor_index < reactor_count());
     threads_.push_back(
-        std::make_unique<thread>(*reactors_[index], std::move(name), threads_.size() + 1));
+        std::make_unique<thread>(*reactors_[reactor_index], std::move(name), threads_.size() + 1));
+    threads_.back()->exit_listener_ = reactors_[0].get();
     return *threads_.back();
 }
 
+thread& runtime::make_thread(std::string name, int reactor_index) {
+    const std::lock_guard guard(mutex_);
+    return add_thread(std::move(name), reactor_index >= 0 ? static_cast<unsigned>(reactor_index)
+                                                          : next_reactor_++ % reactor_count());
+}
+
+outcome<thread*> runtime::make_thread_on(std::string name, const cpu_set& cpus) {
+    cpu_set anywhere;
+    for (unsigned cpu : world_.allowed_cpus()) anywhere.add(cpu);
+    const bool all = (anywhere - cpus).empty();
+    const std::lock_guard guard(mutex_);
+    for (unsigned tries = 0; tries < reactor_count(); ++tries) {
+        const unsigned index = next_reactor_++ % reactor_count();
+        const int cpu = reactors_[index]->options().cpu;
+        if (cpu < 0 ? !all : !cpus.contains(static_cast<unsigned>(cpu))) continue;
+        thread& made = add_thread(std::move(name), index);
+        made.cpus_ = cpus;
+        return &made;
+    }
+    return fail(EINVAL, "thread \"" + name + "\": no reactor runs on CPUs \"" + cpus.to_list() +
+                            "\" only; start one there (option --cores)");
+}
+
+unsigned runtime::next_reactor_index() noexcept {
+    const std::lock_guard guard(mutex_);
+    return next_reactor_++ % reactor_count();
+}
+
+thread& runtime::service_thread(unsigned reactor_index) {
+    NACRE_ASSERT(reactor_index < reactor_count());
+    const std::lock_guard guard(mutex_);
+    service_threads_.resize(reactor_count());
+    thread*& t = service_threads_[reactor_index];
+    if (t == nullptr) t = &add_thread("core_" + std::to_string(reactor_index), reactor_index);
+    return *t;
+}
+
+bool runtime::poll() {
+    reactor& r = *reactors_[0];
+    if (std::exchange(hosted_asleep_, false)) r.end_sleep();
+    if (r.turn()) return true;
+    hosted_asleep_ = r.begin_sleep();
+    if (hosted_asleep_ && r.driver().has_submissions()) r.driver().flush();
+    return !hosted_asleep_;
+}
+
 void runtime::run_main(bool (*done)(void*), void* context) {
+    if (std::exchange(hosted_asleep_, false)) reactors_[0]->end_sleep();
     if (world_.drive(steppables_, done, context)) return;
     reactors_[0]->run_until(done, context);
 }
 
 runtime::~runtime() {
+    if (threads_.empty()) return;  // it could not be made
     for (auto& t : threads_) t->request_exit();
     run_main(
         [](void* self) {
@@ -76,10 +123,12 @@ runtime::~runtime() {
     stopping_.store(true, std::memory_order_release);
     for (auto& r : reactors_) r->wake();
     for (auto& t : os_threads_) t.join();
-    // The last turn of an exit may have queued its own end behind the flag; nothing else is left.
-    for (auto& r : reactors_)
-        while (r->turn()) {
-        }
+    // The last turn of an exit may have queued its own end behind the flag, or an answer to another
+    // reactor; nothing else is left.
+    for (bool worked = true; worked;) {
+        worked = false;
+        for (auto& r : reactors_) worked |= r->turn();
+    }
 }
 
 std::thread make_unaffinitized_os_thread(runtime& rt, void (*function)(void*), void* context) {

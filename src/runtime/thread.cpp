@@ -20,13 +20,16 @@ void detail::join_base::block() const noexcept {
 thread::thread(reactor& host, std::string name, std::uint64_t id) noexcept
     : run_queue(&host.runnable()), host_(&host), id_(id), name_(std::move(name)) {}
 
-thread::~thread() { NACRE_ASSERT(poller_list_.empty() && empty()); }
+thread::~thread() { NACRE_ASSERT(poller_list_.empty() && channel_list_.empty() && empty()); }
 
 task<void> thread::drain_and_exit(thread& self) {
     self.root_.request_stop();
     result<> drained = co_await self.root_.join();
     (void)drained;  // whoever spawned a child has its result; nobody is left to tell here
     self.exited_.store(true, std::memory_order_release);
+    // Who waits for it may sleep on another reactor.
+    if (self.exit_listener_ != nullptr && self.exit_listener_ != self.host_)
+        self.exit_listener_->wake();
 }
 
 void thread::request_exit() noexcept {

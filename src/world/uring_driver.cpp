@@ -201,7 +201,7 @@ void uring_driver::arm_wake() noexcept {
 void uring_driver::wait(std::uint64_t deadline_ns) noexcept {
     drain_overflow();
     arm_wake();
-    unflushed_ = 0;
+    unflushed_ = overflow_head_ == nullptr ? 0 : 1;
     io_uring_cqe* cqe = nullptr;
     if (deadline_ns == UINT64_MAX) {
         io_uring_submit_and_wait(&ring_, 1);

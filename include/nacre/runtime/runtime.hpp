@@ -48,6 +48,13 @@ public:
 
     /// Any OS thread. `reactor_index` -1: the next in turn, round robin.
     thread& make_thread(std::string name, int reactor_index = -1);
+    /// On a reactor that runs on one of these CPUs only, the next such one in turn. A reactor that
+    /// floats may run anywhere, so it serves only a set that holds all the process may use.
+    [[nodiscard]] outcome<thread*> make_thread_on(std::string name, const cpu_set& cpus);
+    /// The reactor that follows the one given out last, round robin.
+    [[nodiscard]] unsigned next_reactor_index() noexcept;
+    /// A thread of this reactor for calls to it; made when first asked for. Any OS thread.
+    [[nodiscard]] thread& service_thread(unsigned reactor_index);
     /// The first thread, on reactor 0: the home of the registry and of the application.
     [[nodiscard]] thread& main_thread() noexcept { return *main_thread_; }
     /// All threads that have not exited, for introspection: `visit(thread&)`. Any OS thread.
@@ -64,9 +71,10 @@ public:
     auto block_on(F function, Args... args) -> detail::spawned_value<F, Args...>;
 
     // A foreign OS thread's loop hosts reactor 0.
-    /// One turn; whether it did anything.
-    bool poll() { return reactors_[0]->turn(); }
-    /// Readable when a turn is due. Before sleeping on it call poll() until it returns false.
+    /// One turn; whether another one is due. When it returns false every wake source is armed.
+    bool poll();
+    /// Readable when a turn is due. Before sleeping on it call poll() until it returns false, then
+    /// sleep until next_deadline_ns() at most; the sleep may also end with EINTR.
     [[nodiscard]] int wake_fd() noexcept { return reactors_[0]->driver().wake_fd(); }
     [[nodiscard]] std::uint64_t next_deadline_ns() noexcept {
         return reactors_[0]->next_deadline_ns();
@@ -76,13 +84,16 @@ private:
     explicit runtime(world& w) noexcept : world_(w) {}
     void start(reactor& r);
     void run_main(bool (*done)(void*), void* context);
+    thread& add_thread(std::string name, unsigned reactor_index);
 
     world& world_;
     std::vector<std::unique_ptr<reactor>> reactors_;
     std::vector<steppable*> steppables_;
-    std::mutex mutex_;  // guards threads_ and next_reactor_; control path only
+    std::mutex mutex_;  // guards what follows up to next_reactor_; control path only
     std::vector<std::unique_ptr<thread>> threads_;
+    std::vector<thread*> service_threads_;
     unsigned next_reactor_ = 0;
+    bool hosted_asleep_ = false;  // of poll(): between begin_sleep() and end_sleep()
     thread* main_thread_ = nullptr;
     std::vector<std::thread> os_threads_;
     std::atomic<bool> stopping_{false};

@@ -13,6 +13,7 @@
 #include <string>
 #include <tuple>
 
+#include "nacre/core/cpu_set.hpp"
 #include "nacre/runtime/reactor.hpp"
 #include "nacre/runtime/scope.hpp"
 #include "nacre/runtime/sendable.hpp"
@@ -22,6 +23,8 @@ namespace nacre {
 class poller;
 
 namespace detail {
+
+class channel_base;
 
 /// Result of something that runs on another thread. Counted by its runner and its handle.
 class join_base {
@@ -144,6 +147,8 @@ public:
     [[nodiscard]] const std::string& name() const noexcept { return name_; }
     [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
     [[nodiscard]] reactor& host() const noexcept { return *host_; }
+    /// The CPUs it was made for; empty: any.
+    [[nodiscard]] const cpu_set& cpus() const noexcept { return cpus_; }
     void post(message& m) noexcept {
         m.target = this;
         host_->post(m);
@@ -175,12 +180,18 @@ public:
     /// Pollers, for introspection: `visit(poller&)`.
     template <typename F>
     void for_each_poller(F visit);
+    /// Channels of all devices, for introspection: `visit(detail::channel_base&)`, with
+    /// io_device.hpp.
+    template <typename F>
+    void for_each_channel(F visit);
     [[nodiscard]] const thread_statistics& statistics() const noexcept { return statistics_; }
 
 private:
     friend class reactor;
     friend class poller;
     friend class thread_guard;
+    friend class runtime;
+    friend class detail::channel_base;
     static task<void> drain_and_exit(thread& self);
     static constinit thread_local thread* t_current_;
 
@@ -189,11 +200,14 @@ private:
     scope root_;
     std::uint64_t pollers_ = 0;
     intrusive_list<list_hook> poller_list_;
+    intrusive_list<list_hook> channel_list_;
     thread_statistics statistics_;
     bool exiting_ = false;
     scope exit_scope_;
     std::atomic<bool> exited_{false};
+    reactor* exit_listener_ = nullptr;  // woken when it has exited; set before anything runs here
     std::string name_;
+    cpu_set cpus_;
 };
 
 /// Makes `t` the current thread of this OS thread until the end of the block: for callbacks that a
