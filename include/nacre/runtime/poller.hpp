@@ -32,6 +32,7 @@ concept pollable = requires(T& t) {
 };
 
 struct poller_statistics {
+    using may_cross_threads = void;
     std::uint64_t run_count = 0;
     std::uint64_t busy_count = 0;
 };

@@ -25,6 +25,7 @@ class poller;
 namespace detail {
 
 class channel_base;
+struct device_access;
 
 /// Result of something that runs on another thread. Counted by its runner and its handle.
 class join_base {
@@ -191,7 +192,7 @@ private:
     friend class poller;
     friend class thread_guard;
     friend class runtime;
-    friend class detail::channel_base;
+    friend struct detail::device_access;
     static task<void> drain_and_exit(thread& self);
     static constinit thread_local thread* t_current_;
 
