@@ -16,8 +16,15 @@ bool io_awaiter::suspend_abortable(stop_source& stop) noexcept {
         return false;
     }
     if (!channel_->enter(op_)) return false;
-    stop.link(stop_link_);
+    static_assert(sizeof(stop_link) <= sizeof stop_link_);
+    stop.link(*::new (static_cast<void*>(stop_link_)) stop_link(*this));
+    stop_linked_ = true;
     return true;
+}
+
+void io_awaiter::end_abortable() noexcept {
+    std::launder(reinterpret_cast<stop_link*>(stop_link_))->~stop_link();
+    stop_linked_ = false;
 }
 
 io_awaiter bdev_channel::compare_and_write(lba first, const const_iov_view& expected,

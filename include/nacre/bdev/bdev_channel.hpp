@@ -24,22 +24,13 @@ namespace nacre {
 /// The op of an awaiting coroutine.
 class io_awaiter {
 public:
-    io_awaiter(module_channel* channel, opcode code, lba first, iov_view data,
+    io_awaiter(module_channel* channel, opcode code, lba first, const iov_view& data,
                std::uint8_t flags = 0) noexcept
-        : channel_(channel) {
-        op_.code = code;
-        op_.flags = flags;
-        op_.first = first;
-        op_.data = data;
-    }
+        : channel_(channel), op_(code, flags, first, data) {}
     io_awaiter(module_channel* channel, opcode code, lba first, block_count blocks) noexcept
-        : channel_(channel) {
-        op_.code = code;
-        op_.first = first;
-        op_.blocks = blocks;
-    }
+        : channel_(channel), op_(code, first, blocks) {}
     /// compare_and_write.
-    io_awaiter(module_channel* channel, lba first, iov_view data,
+    io_awaiter(module_channel* channel, lba first, const iov_view& data,
                const const_iov_view& expected) noexcept
         : io_awaiter(channel, opcode::compare_and_write, first, data) {
         op_.expected = &expected;
@@ -69,7 +60,8 @@ public:
         return channel_->enter(op_);
     }
     [[nodiscard]] result<> await_resume() noexcept {
-        if (stop_link_.linked()) stop_link_.unlink();
+        if (stop_linked_) [[unlikely]]
+            end_abortable();
         if (op_.status.failed()) [[unlikely]]
             return fail(op_.status);
         return {};
@@ -78,14 +70,16 @@ public:
 
 private:
     friend class bdev_channel;
-    bool suspend_abortable(stop_source& stop) noexcept;
+    [[gnu::noinline]] bool suspend_abortable(stop_source& stop) noexcept;
+    [[gnu::noinline]] void end_abortable() noexcept;
     struct stop_link : stop_callback {
         explicit stop_link(io_awaiter& a) noexcept;
         io_awaiter& owner;
     };
     module_channel* channel_;
+    bool stop_linked_ = false;
     io_op op_;
-    stop_link stop_link_{*this};
+    alignas(8) std::byte stop_link_[40];  // a stop_link while stop_linked_
 };
 
 /// seek_data, seek_hole: the block found, or none.
@@ -118,11 +112,11 @@ public:
     void close() noexcept;
     [[nodiscard]] bool is_open() const noexcept { return channel_ != nullptr; }
 
-    [[nodiscard]] io_awaiter read(lba first, iov_view into) const noexcept {
+    [[nodiscard]] io_awaiter read(lba first, const iov_view& into) const noexcept {
         return io_awaiter(channel_, opcode::read, first, into);
     }
     /// Durable after a later flush; with `fua` when it completes.
-    [[nodiscard]] io_awaiter write(lba first, const_iov_view from,
+    [[nodiscard]] io_awaiter write(lba first, const const_iov_view& from,
                                    bool fua = false) const noexcept {
         if (!writable_) [[unlikely]]
             return io_awaiter(EBADF);

@@ -12,21 +12,13 @@ namespace nacre {
 
 class child_io {
 public:
-    child_io(module_channel& channel, opcode code, lba first, iov_view data,
+    child_io(module_channel& channel, opcode code, lba first, const iov_view& data,
              std::uint8_t flags = 0) noexcept
-        : channel_(channel) {
-        op_.code = code;
-        op_.flags = flags & io_op::flag_fua;
-        op_.first = first;
-        op_.data = data;
+        : channel_(channel), op_(code, flags & io_op::flag_fua, first, data) {
         op_.blocks = block_count(data.size() / block_size());
     }
     child_io(module_channel& channel, opcode code, lba first, block_count n) noexcept
-        : channel_(channel) {
-        op_.code = code;
-        op_.first = first;
-        op_.blocks = n;
-    }
+        : channel_(channel), op_(code, first, n) {}
     child_io(const child_io&) = delete;
     child_io& operator=(const child_io&) = delete;
 

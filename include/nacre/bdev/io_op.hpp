@@ -70,7 +70,11 @@ public:
     using hook = hook_verdict (*)(io_op& op, void* context) noexcept;
     using done_function = void (*)(io_op& op) noexcept;
 
-    io_op() noexcept {}  // leaves the opcode-specific parts uninitialised
+    /// Leaves everything that submission or the opcode sets uninitialised.
+    io_op() noexcept {}
+    io_op(opcode c, std::uint8_t f, lba at, const iov_view& d) noexcept
+        : code(c), flags(f), first(at), data(d) {}
+    io_op(opcode c, lba at, block_count n) noexcept : code(c), first(at), blocks(n) {}
     io_op(const io_op&) = delete;
     io_op& operator=(const io_op&) = delete;
 
@@ -78,9 +82,9 @@ public:
     // hook, put back what they changed.
     opcode code = opcode::read;
     std::uint8_t flags = 0;
-    std::uint8_t layer_count = 0;
+    std::uint8_t layer_count;
     lba first;
-    block_count blocks;
+    block_count blocks;  ///< of an op with data: set from its length
     iov_view data;
 
     // What comes back.
@@ -92,18 +96,18 @@ public:
     /// A layer that wants the op back. The depth of every stack of bdevs is bounded when it is
     /// built, so there is always room.
     void push_layer(hook function, void* context) noexcept {
-        layers_[layer_count] = layer{function, context, first};
+        layers_[layer_count] = layer{function, context, first.value()};
         ++layer_count;
     }
     /// Inside a hook: the address that the op had when its layer pushed.
-    [[nodiscard]] lba pushed_first() const noexcept { return layers_[layer_count].first; }
+    [[nodiscard]] lba pushed_first() const noexcept { return lba(layers_[layer_count].first); }
 
     [[nodiscard]] std::uint64_t entered_ns() const noexcept { return entered_ns_; }
     [[nodiscard]] module_channel& entry() const noexcept { return *entry_; }
 
     // Owner's side. The owner of a child op sets `done` and `owner`, then calls submit_child.
-    done_function done = nullptr;
-    void* owner = nullptr;  ///< of whoever set `done`: a coroutine's address or an object
+    done_function done;
+    void* owner;  ///< of whoever set `done`: a coroutine's address or an object
 
     // Opcode-specific, uninitialised unless the opcode says so.
     union {
@@ -124,10 +128,10 @@ private:
     struct layer {
         hook function;
         void* context;
-        lba first;
+        std::uint64_t first;
     };
-    module_channel* entry_ = nullptr;
-    std::uint64_t entered_ns_ = 0;
+    module_channel* entry_;
+    std::uint64_t entered_ns_;
     std::array<layer, layers_max> layers_;
     // In the channel's list of outstanding ops, while it keeps one (timeouts, reset).
     io_op* outstanding_next_;

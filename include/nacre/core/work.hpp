@@ -15,8 +15,8 @@
 namespace nacre {
 
 struct work {
-    work* next = nullptr;  ///< owned by the queue it is in
-    void (*run)(work& self) noexcept = nullptr;
+    work* next;  ///< of the queue that it is in; meaningless outside one
+    void (*run)(work& self) noexcept;  ///< set by whoever makes it ready
 };
 
 class runnable_list;

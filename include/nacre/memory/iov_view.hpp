@@ -27,7 +27,7 @@ public:
         : base_(range.data()), length_(range.size()) {}
     iov_view(void* base, std::size_t bytes) noexcept
         : base_(static_cast<std::byte*>(base)), length_(bytes) {}
-    /// All of `vectors`.
+    /// All of `vectors`; not empty, and the first one is shorter than 4 GiB.
     explicit iov_view(std::span<const iovec> vectors) noexcept
         : vectors_(vectors.data()), vector_count_(static_cast<std::uint32_t>(vectors.size())) {
         for (const iovec& v : vectors) length_ += v.iov_len;
@@ -36,7 +36,7 @@ public:
     [[nodiscard]] byte_count length() const noexcept { return byte_count(length_); }
     [[nodiscard]] std::size_t size() const noexcept { return length_; }
     [[nodiscard]] bool empty() const noexcept { return length_ == 0; }
-    [[nodiscard]] bool contiguous() const noexcept { return vectors_ == nullptr; }
+    [[nodiscard]] bool contiguous() const noexcept { return vector_count_ == 0; }
     /// Of a contiguous view.
     [[nodiscard]] std::byte* data() const noexcept { return base_; }
 
@@ -45,7 +45,7 @@ public:
         NACRE_ASSERT(offset <= length_ && bytes <= length_ - offset);
         iov_view part = *this;
         part.length_ = bytes;
-        if (vectors_ == nullptr) {
+        if (vector_count_ == 0) {
             part.base_ += offset;
             return part;
         }
@@ -55,14 +55,15 @@ public:
             ++part.vectors_;
             --part.vector_count_;
         }
-        part.first_offset_ = offset;
+        NACRE_ASSERT(offset <= UINT32_MAX);
+        part.first_offset_ = static_cast<std::uint32_t>(offset);
         return part;
     }
 
     /// `visit(std::span<std::byte>)` for each range, in order.
     template <typename F>
     void for_each(F visit) const {
-        if (vectors_ == nullptr) {
+        if (vector_count_ == 0) {
             if (length_ != 0) visit(std::span<std::byte>(base_, length_));
             return;
         }
@@ -79,11 +80,11 @@ public:
     }
     /// Ranges that for_each visits at most.
     [[nodiscard]] std::uint32_t range_count() const noexcept {
-        return vectors_ == nullptr ? 1 : vector_count_;
+        return vector_count_ == 0 ? 1 : vector_count_;
     }
     /// The array itself if this view is all of it, else empty: what the kernel can take as it is.
     [[nodiscard]] std::span<const iovec> whole_vectors() const noexcept {
-        if (vectors_ == nullptr || first_offset_ != 0) return {};
+        if (vector_count_ == 0 || first_offset_ != 0) return {};
         std::size_t total = 0;
         for (std::uint32_t i = 0; i < vector_count_; ++i) total += vectors_[i].iov_len;
         return total == length_ ? std::span(vectors_, vector_count_) : std::span<const iovec>();
@@ -132,12 +133,15 @@ public:
     }
 
 private:
-    std::byte* base_ = nullptr;       // of a contiguous view
-    const iovec* vectors_ = nullptr;  // of a scattered one
-    std::size_t first_offset_ = 0;    // into vectors_[0]
+    union {
+        std::byte* base_ = nullptr;  // of a contiguous view
+        const iovec* vectors_;       // of a scattered one
+    };
     std::size_t length_ = 0;
-    std::uint32_t vector_count_ = 0;
+    std::uint32_t vector_count_ = 0;  // 0: contiguous
+    std::uint32_t first_offset_ = 0;  // into vectors_[0]
 };
+static_assert(sizeof(iov_view) == 24);
 
 class const_iov_view {
 public:
