@@ -15,7 +15,7 @@
 namespace nacre {
 
 struct work {
-    work* next;  ///< of the queue that it is in; meaningless outside one
+    work* next;                        ///< of the queue that it is in; meaningless outside one
     void (*run)(work& self) noexcept;  ///< set by whoever makes it ready
 };
 
