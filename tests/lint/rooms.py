@@ -17,7 +17,7 @@ ROOMS = {
     "runtime": ["world"],
     "memory": ["runtime"],
     "bdev": ["memory"],
-    "sim": ["bdev"],
+    "sim": ["runtime"],
     "modules": ["bdev"],
     "compute": ["bdev"],
     "nvme": ["bdev"],

@@ -22,7 +22,7 @@ namespace nacre {
 
 struct runtime_options {
     /// One reactor a CPU, pinned; empty: one floating reactor.
-    std::vector<unsigned> cpus;
+    std::vector<unsigned> cpus = {};
     /// More than cpus.size(): that many floating reactors instead. 0: as `cpus` says.
     unsigned reactors = 0;
     /// Which of them is reactor 0: an index into `cpus`.

@@ -15,6 +15,7 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <deque>
 #include <span>
 #include <string>
 #include <vector>
@@ -53,7 +54,8 @@ struct faults {
 
 class file {
 public:
-    file(std::string path, unsigned id) noexcept : path_(std::move(path)), id_(id) {}
+    file(std::string path, unsigned id, std::uint64_t cache_bytes_max) noexcept
+        : path_(std::move(path)), id_(id), cache_bytes_max_(cache_bytes_max) {}
     file(const file&) = delete;
     file& operator=(const file&) = delete;
 
@@ -85,16 +87,23 @@ public:
     struct verdict {
         int error_number = 0;        ///< the request fails with this
         std::uint64_t extra_ns = 0;  ///< on top of its latency
+        bool hung = false;           ///< late, and beyond cancelling
     };
     /// A request arrives: counted, and judged by number and by probability.
     [[nodiscard]] verdict judge(const io_request& request, prng& dice) noexcept;
-    /// A request of files takes effect; its result. `watermark` is what mark() was at submission.
+    /// A request takes effect; its result. `watermark` is what mark() was at submission,
+    /// `room_bytes` what the file system has left.
     [[nodiscard]] std::int32_t complete(const io_request& request, std::uint64_t watermark,
-                                        prng& dice);
+                                        std::uint64_t room_bytes, prng& dice);
     /// A request that fails takes its partial effect.
     void scribble(const io_request& request, prng& dice);
     /// Number of the newest completed write.
     [[nodiscard]] std::uint64_t mark() const noexcept { return newest_; }
+    [[nodiscard]] std::uint64_t used_bytes() const noexcept {
+        return current_.page_count() * sparse_image::page_bytes;
+    }
+    [[nodiscard]] bool space_for(std::uint64_t offset, std::uint64_t length,
+                                 std::uint64_t room_bytes) const noexcept;
     void resize(std::uint64_t size_bytes);
     void allocate(std::uint64_t size_bytes);
     [[nodiscard]] result<std::uint64_t> seek(std::uint64_t offset, bool data) const noexcept;
@@ -103,7 +112,11 @@ public:
     /// Decides the fate of every write that is not durable. Returns a digest of the decisions.
     std::uint64_t lose_power(prng& dice);
 
-    unsigned id_of_exclusive_lock = 0;  ///< descriptor that holds it; 0: none
+    void unlock_all() noexcept {
+        locked_exclusively = false;
+        shared_locks = 0;
+    }
+    bool locked_exclusively = false;
     unsigned shared_locks = 0;
 
 private:
@@ -114,10 +127,12 @@ private:
         std::vector<std::byte> data;  // empty: zeros
     };
     [[nodiscard]] std::int32_t complete_read(const io_request& request, prng& dice);
-    [[nodiscard]] std::int32_t complete_write(const io_request& request, prng& dice);
+    [[nodiscard]] std::int32_t complete_write(const io_request& request, std::uint64_t room_bytes,
+                                              prng& dice);
     [[nodiscard]] std::int32_t complete_zero(const io_request& request);
-    [[nodiscard]] bool space_for(std::uint64_t offset, std::uint64_t length) const noexcept;
+    [[nodiscard]] record record_of(const io_request& request);
     void cache(record r);
+    void sync(std::uint64_t watermark);
     void make_durable(const record& r);
     void supersede(std::uint64_t offset, std::uint64_t length);
     void settle_torn(const record& r, prng& dice);
@@ -126,10 +141,12 @@ private:
     unsigned id_;
     std::uint64_t size_ = 0;
     std::uint64_t durable_size_ = 0;
-    sparse_image current_;          // what reads see
-    sparse_image durable_;          // what is sure to survive
-    std::vector<record> unsynced_;  // in order of completion
-    std::uint64_t newest_ = 0;
+    sparse_image current_;            // what reads see
+    sparse_image durable_;            // what is sure to survive
+    std::deque<record> unsynced_;     // in order of completion
+    std::uint64_t cached_bytes_ = 0;  // of their data
+    std::uint64_t cache_bytes_max_;
+    std::uint64_t newest_ = 0;  // number of the last completed write
     faults trouble_;
     struct planned {
         std::uint64_t operation;

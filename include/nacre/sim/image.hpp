@@ -26,6 +26,9 @@ public:
     /// First byte at or after `offset` that is in a page (or in a hole); UINT64_MAX: there is none.
     [[nodiscard]] std::uint64_t next_data(std::uint64_t offset) const noexcept;
     [[nodiscard]] std::uint64_t next_hole(std::uint64_t offset) const noexcept;
+    /// Pages that writing this range would add.
+    [[nodiscard]] std::uint64_t missing_pages(std::uint64_t offset,
+                                              std::uint64_t length) const noexcept;
     [[nodiscard]] std::uint64_t page_count() const noexcept { return pages_.size(); }
 
 private:

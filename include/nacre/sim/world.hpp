@@ -42,6 +42,7 @@ namespace nacre::sim {
 
 class driver;
 class socket;
+enum class trace_event : std::uint8_t;
 
 /// Uniform between both, drawn for each request.
 struct latency {
@@ -67,6 +68,8 @@ struct world_options {
     /// After a turn its reactor gets no other for up to `stall_ns_max`, with this probability.
     double stall = 0;
     std::uint64_t stall_ns_max = 1'000'000;
+    /// Of each file: unsynced writes beyond it become durable, oldest first.
+    std::uint64_t volatile_cache_bytes = 16 << 20;
     /// Of all files together; beyond it writes fail with ENOSPC.
     std::uint64_t capacity_bytes = UINT64_MAX;
     unsigned cpus = 4;
@@ -81,6 +84,9 @@ public:
     [[nodiscard]] const world_options& options() const noexcept { return options_; }
     /// The generator of all choices; a harness that draws from it stays repeatable.
     [[nodiscard]] prng& dice() noexcept { return dice_; }
+    [[nodiscard]] std::uint64_t draw(latency l) noexcept {
+        return dice_.between(l.lowest_ns, l.highest_ns);
+    }
 
     /// Reactors of a second runtime are stepped too from now on, until they are destroyed. Without
     /// it they are as soon as that runtime's block_on() has been called once.
@@ -90,7 +96,7 @@ public:
     [[nodiscard]] std::uint64_t steps() const noexcept { return steps_; }
 
     // Files.
-    /// Makes a file of zeros, or resizes the one that is there. It is a hole all over.
+    /// Makes a file that is one hole, and the directories above it; empties one that is there.
     file& make_file(const std::string& path, std::uint64_t size_bytes);
     /// The file must exist.
     [[nodiscard]] file& file_at(const std::string& path);
@@ -101,12 +107,16 @@ public:
     /// A fault has been injected, or the power cut: from then on operations may fail.
     [[nodiscard]] bool disturbed() const noexcept;
     /// Descriptors of files and sockets that are open: what a clean shutdown leaves at 0.
-    [[nodiscard]] unsigned open_descriptors() const noexcept;
+    [[nodiscard]] unsigned open_descriptors() const noexcept { return open_descriptors_; }
 
     // Power.
     void cut_power();
-    /// At the n-th device operation from now on (1 is the next), which is then in flight.
-    void cut_power_after(std::uint64_t n) noexcept { cut_at_ = operations_ + n; }
+    /// At the n-th device operation from now on (1 is the next), which is then in flight. Runs that
+    /// differ only in `fates` are the same up to the cut, and differ in what it leaves.
+    void cut_power_after(std::uint64_t n, std::uint64_t fates = 0) noexcept {
+        cut_at_ = operations_ + n;
+        fates_ = fates;
+    }
     [[nodiscard]] bool dead() const noexcept { return dead_; }
     /// After a cut, or after an orderly end: no runtime may have requests in flight.
     void restart();
@@ -184,33 +194,48 @@ private:
     void adopt(reactor& r);
     void forget(driver& d) noexcept;
     void step();
-    bool step_one();
+    bool take_turn(stepped& s);
+    [[nodiscard]] bool wants_turn(const stepped& s) noexcept;
+    bool step_ready();
     bool step_idle();
     void run_actions();
     void advance();
-    [[nodiscard]] std::uint64_t next_time() noexcept;
     [[noreturn]] void give_up(const char* why);
 
     // Files.
     [[nodiscard]] descriptor* find(int fd) noexcept;
     [[nodiscard]] int add_descriptor(const descriptor& d);
+    /// Counts a device operation; the errno that it was told to fail with, or 0.
+    [[nodiscard]] int count_operation() noexcept;
+    void cut_if_due() {
+        if (operations_ >= cut_at_ && !dead_) cut_power();
+    }
     [[nodiscard]] outcome<file*> changeable(int fd, const char* doing);
-    /// Counts one; the errno that it fails with, or 0. May cut the power.
-    [[nodiscard]] int count_operation();
-    file& add_file(const std::string& path);
-    [[nodiscard]] bool parent_exists(const std::string& path) const;
-    void unlock(descriptor& d, int fd) noexcept;
-    [[nodiscard]] std::uint64_t used_bytes() const noexcept;
+    /// A change on the control path: `apply` unless it fails; the errno or 0.
+    template <typename F>
+    [[nodiscard]] int change(F apply);
+    file& add_file(const std::string& path, std::uint64_t size_bytes);
+    [[nodiscard]] int check_parent(std::string_view path) const;
+    static void unlock(descriptor& d) noexcept;
+    [[nodiscard]] std::uint64_t room_bytes() const noexcept;
 
     // Sockets.
-    [[nodiscard]] outcome<int> listen_at(std::string name, std::uint16_t port);
+    [[nodiscard]] outcome<int> listen_at(const std::string& name, std::uint16_t port);
     [[nodiscard]] outcome<int> connect_to(const std::string& name);
     socket& add_socket();
+    /// For a socket that somebody holds a reference to, which becomes the descriptor's.
+    [[nodiscard]] int add_socket_descriptor(socket& s);
+    void socket_changed(socket& s);
 
-    // Trace.
-    template <typename... Args>
-    void note(const char* what, Args... numbers) noexcept;
-    void note_words(const char* what, const std::uint64_t* words, unsigned count) noexcept;
+    void note(trace_event what, std::uint64_t a = 0, std::uint64_t b = 0, std::uint64_t c = 0,
+              std::uint64_t d = 0) noexcept {
+        for (const std::uint64_t word : {static_cast<std::uint64_t>(what), now_, a, b, c, d})
+            digest_ = (digest_ ^ word) * 0x9e3779b97f4a7c15 ^ digest_ >> 29;
+        if (sink_) [[unlikely]]
+            print(what, a, b, c, d);
+    }
+    void print(trace_event what, std::uint64_t a, std::uint64_t b, std::uint64_t c,
+               std::uint64_t d);
 
     std::uint64_t seed_;
     world_options options_;
@@ -221,13 +246,17 @@ private:
     std::vector<driver*> drivers_;
     std::vector<planned_action> actions_;
     std::uint64_t action_number_ = 0;
+    unsigned driver_number_ = 0;
 
     std::vector<std::unique_ptr<file>> all_files_;  // removed ones too: descriptors may hold them
     std::map<std::string, file*, std::less<>> files_;
     std::set<std::string, std::less<>> directories_;
     std::vector<descriptor> descriptors_;  // never reused, so that a stale one is found out
+    int first_descriptor_ = 1000;          // number of descriptors_[0]
+    unsigned open_descriptors_ = 0;
     std::uint64_t operations_ = 0;
     std::uint64_t cut_at_ = UINT64_MAX;
+    std::uint64_t fates_ = 0;
     std::uint64_t fail_at_ = UINT64_MAX;
     int fail_with_ = EIO;
     bool dead_ = false;
