@@ -36,35 +36,55 @@ constexpr std::uint32_t range_opcodes = bit(opcode::unmap) | bit(opcode::write_z
 constexpr std::uint32_t splittable_opcodes = bit(opcode::read) | bit(opcode::write);
 /// Marks an op that is in the list of outstanding ones.
 constexpr std::uint8_t flag_linked = 0x80;
+/// Marks an op that a coroutine of the channel carries out by child ops.
+constexpr std::uint8_t flag_emulated = 0x40;
 
 }  // namespace
 
 module_channel::module_channel(bdev& device) noexcept
     : device_(device),
       home_(*thread::current()),
+      now_(home_.host().turn_stamp()),
       supported_(device.attributes().operations),
+      fast_(supported_),
       block_mask_(static_cast<std::uint32_t>(device.block_size().value()) - 1),
       block_shift_(static_cast<std::uint32_t>(__builtin_ctzll(device.block_size().value()))),
       device_blocks_(device.blocks_) {
     const bdev_attributes& a = device.attributes();
-    if (a.optimal_boundary.value() != 0) slow_ |= slow_boundary;
-    if (a.buffer_alignment > 1) slow_ |= slow_alignment;
-    if (a.transfer_bytes_max != 0) slow_ |= slow_transfer;
-    if (device.removed()) slow_ |= slow_removed;
+    if (a.optimal_boundary.value() != 0) set_slow(slow_boundary);
+    if (a.buffer_alignment > 1) set_slow(slow_alignment);
+    if (a.transfer_bytes_max != 0) set_slow(slow_transfer);
+    if (device.removed()) set_slow(slow_removed);
 }
 
 module_channel::~module_channel() { NACRE_ASSERT(in_flight_ == 0); }
 
 void module_channel::request_abort(io_op&) noexcept {}
 
-void io_op::run_finished(work& w) noexcept {
+void io_op::run_user(work& w) noexcept {
     auto& op = static_cast<io_op&>(w);
-    while (op.layer_count != 0) {
-        const layer& l = op.layers_[--op.layer_count];
-        if (l.function(op, l.context) == hook_verdict::resubmitted) return;
-    }
+    if (!op.come_back()) return;
     op.entry_->finished(op);
     op.done(op);
+}
+
+void io_op::run_child(work& w) noexcept {
+    auto& op = static_cast<io_op&>(w);
+    if (!op.come_back()) return;
+    op.entry_->finished_child(op);
+    op.done(op);
+}
+
+void module_channel::finished_child(io_op& op) noexcept {
+    --in_flight_;
+    if (op.status.failed()) [[unlikely]] {
+        io_counters& c = statistics_.of(op.code);
+        ++statistics_.errors;
+        --c.operations;
+        c.bytes -= op.data.size();
+    }
+    if (in_flight_ == 0 && (slow_ & slow_removed) != 0) [[unlikely]]
+        drained_.notify_all();
 }
 
 int module_channel::check_range(io_op& op) const noexcept {
@@ -120,10 +140,7 @@ bool module_channel::start_emulation(io_op& op, task<void> emulation) noexcept {
         return false;
     }
     start(op);
-    // Its pieces are counted, as they pass.
-    io_counters& c = statistics_.of(op.code);
-    --c.operations;
-    c.bytes -= op.data.size();
+    op.flags |= flag_emulated;
     op.entered_ns_ = now_ns();
     children_.spawn(std::move(emulation));
     return true;
@@ -204,22 +221,21 @@ void module_channel::finished_slow(io_op& op) noexcept {
     if ((op.flags & flag_linked) != 0) unlink_outstanding(op);
     if ((op.flags & io_op::flag_timed_out) != 0 && op.status.failed())
         op.status = error::posix(ETIMEDOUT);
-    io_counters& c = statistics_.of(op.code);
     if (op.status.failed()) {
         ++statistics_.errors;
-        if (c.operations != 0) --c.operations;
-        c.bytes -= std::min<std::uint64_t>(c.bytes, op.data.size());
-    } else if (op.entered_ns_ != 0) {
-        const std::uint64_t latency = now_ns() - op.entered_ns_;
-        c.latency_ns += latency;
-        c.latency_ns_min = std::min(c.latency_ns_min, latency);
-        c.latency_ns_max = std::max(c.latency_ns_max, latency);
+    } else {
+        count_finished(op);
+        if ((op.flags & flag_emulated) != 0) {  // its pieces were counted, as they passed
+            io_counters& c = statistics_.of(op.code);
+            --c.operations;
+            c.bytes -= op.data.size();
+        }
     }
     if (in_flight_ == 0 && (slow_ & slow_removed) != 0) drained_.notify_all();
 }
 
 task<result<>> module_channel::drain_removed() {
-    slow_ |= slow_removed;
+    set_slow(slow_removed);
     while (in_flight_ != 0) {
         result<> waited = co_await drained_.wait();
         if (!waited) co_return fail(waited.error());
@@ -238,10 +254,11 @@ void module_channel::set_timeout(std::uint64_t timeout_ns) {
     timeout_ns_ = timeout_ns;
     if (timeout_ns == 0) {
         slow_ &= ~std::uint32_t{slow_timeout};
+        fast_ = slow_ == 0 ? supported_ : 0;
         timeout_timer_.cancel();
         return;
     }
-    slow_ |= slow_timeout;
+    set_slow(slow_timeout);
     if (outstanding_.oldest != nullptr) check_timeouts();
 }
 

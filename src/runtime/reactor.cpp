@@ -14,6 +14,7 @@ constexpr std::uint64_t spin_ns = 20'000;
 /// Ready work of one thread in one turn; the rest waits, so that timers and the kernel get their
 /// say.
 constexpr unsigned run_budget = 4096;
+constexpr unsigned turns_between_questions = 16;
 
 void relax_cpu() noexcept {
 #if defined(__x86_64__)
@@ -27,9 +28,9 @@ constinit thread_local reactor* reactor::t_current_ = nullptr;
 constinit thread_local thread* thread::t_current_ = nullptr;
 
 reactor::reactor(world& w, const reactor_options& options) noexcept
-    : world_(w), clock_(w), now_(clock_.now()), timers_(now_), options_(options) {}
+    : world_(w), clock_(w), now_(clock_.now()), timers_(now_), busy_since_(now_), options_(options) {}
 
-reactor::~reactor() { NACRE_ASSERT(!in_turn_); }
+reactor::~reactor() { NACRE_ASSERT(t_current_ != this); }
 
 outcome<std::unique_ptr<reactor>> reactor::make(world& w, const reactor_options& options) {
     NACRE_ASSERT(options.index < reactors_max);
@@ -43,57 +44,71 @@ outcome<std::unique_ptr<reactor>> reactor::make(world& w, const reactor_options&
 void reactor::add_poller(poller& p) noexcept { busy_pollers_.push_back(p); }
 
 bool reactor::turn() {
-    NACRE_ASSERT(!in_turn_);
-    in_turn_ = true;
+    NACRE_ASSERT(t_current_ != this);
     reactor* const outer = std::exchange(t_current_, this);
-    const std::uint64_t before = now_;
     now_ = clock_.now();
-    (last_turn_worked_ ? statistics_.busy_ns : statistics_.idle_ns) += now_ - before;
 
     bool worked = false;
     if (mailbox_.load(std::memory_order_relaxed) != nullptr) worked = drain_mailbox();
     if (driver_->has_completions()) worked |= driver_->reap() != 0;
     if (now_ >= timers_.next_ns()) worked |= timers_.expire(now_) != 0;
     if (!busy_pollers_.empty()) worked |= run_pollers();
-    worked |= run_ready();
+    if (!runnable_.empty()) {
+        run_ready();
+        worked = true;
+    }
     if (outboxes_dirty_ != 0) flush_outboxes();
     if (driver_->has_submissions()) driver_->flush();
 
     ++(worked ? statistics_.turns_busy : statistics_.turns_idle);
-    last_turn_worked_ = worked;
+    if (worked != busy_) note_change(worked);
     t_current_ = outer;
-    in_turn_ = false;
     return worked;
 }
 
-bool reactor::run_ready() noexcept {
-    if (runnable_.empty()) return false;
+void reactor::note_change(bool busy) noexcept {
+    (busy_ ? statistics_.busy_ns : statistics_.idle_ns) += now_ - busy_since_;
+    busy_since_ = now_;
+    busy_ = busy;
+}
+
+reactor_statistics reactor::statistics() const noexcept {
+    reactor_statistics s = statistics_;
+    (busy_ ? s.busy_ns : s.idle_ns) += now_ - busy_since_;
+    return s;
+}
+
+inline void reactor::run_ready() noexcept {
     thread* const outer = thread::t_current_;
-    runnable_list now;
-    std::swap(now, runnable_);  // queues that become runnable meanwhile wait for the next turn
-    while (run_queue* q = now.pop()) {
-        auto* t = static_cast<thread*>(q);
+    runnable_list now = runnable_;  // queues that become runnable meanwhile wait for the next turn
+    runnable_ = runnable_list();
+    do {
+        run_queue* const q = now.pop();
+        auto* const t = static_cast<thread*>(q);
         thread::t_current_ = t;
         ++t->statistics_.runs;
-        if (shuffle_ != nullptr) {
+        if (shuffle_ != nullptr) [[unlikely]] {
             run_shuffled(*q);
             continue;
         }
         work* w = q->take_all();
         for (unsigned left = run_budget; w != nullptr; --left) {
-            if (left == 0) {
-                work* last = w;
-                while (last->next != nullptr) last = last->next;
-                q->put_back(*w, *last);
+            if (left == 0) [[unlikely]] {
+                put_back(*q, *w);
                 break;
             }
             work* const next = w->next;
             w->run(*w);
             w = next;
         }
-    }
+    } while (!now.empty());
     thread::t_current_ = outer;
-    return true;
+}
+
+void reactor::put_back(run_queue& q, work& first) noexcept {
+    work* last = &first;
+    while (last->next != nullptr) last = last->next;
+    q.put_back(first, *last);
 }
 
 void reactor::run_shuffled(run_queue& q) noexcept {
@@ -232,9 +247,11 @@ void reactor::sleep(std::uint64_t deadline_ns) {
 void reactor::run_until(bool (*done)(void*), void* context) {
     std::uint64_t idle_since = 0;
     while (!done(context)) {
-        if (turn()) {
+        unsigned left = turns_between_questions;
+        while (left != 0 && turn()) --left;
+        if (left != turns_between_questions) {
             idle_since = 0;
-            continue;
+            continue;  // what it did may have been the last thing
         }
         if (options_.mode == reactor_mode::poll) {
             relax_cpu();

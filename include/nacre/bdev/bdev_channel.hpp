@@ -51,9 +51,7 @@ public:
     template <std::derived_from<promise_base> P>
     bool await_suspend(std::coroutine_handle<P> h) noexcept {
         op_.owner = h.address();
-        op_.done = [](io_op& op) noexcept {
-            std::coroutine_handle<>::from_address(op.owner).resume();
-        };
+        op_.run = &io_op::run_awaited;
         stop_source* stop = static_cast<promise_base&>(h.promise()).stop();
         if (stop != nullptr && channel_->abortable()) [[unlikely]]
             return suspend_abortable(*stop);

@@ -122,9 +122,15 @@ public:
     /// For the backend that carries it out: a driver request, a timer, a list hook. Uninitialised.
     alignas(16) std::array<std::byte, 160> backend_area;
 
+    /// What `run` is: the op has come back to a coroutine, to a user's `done`, to a layer's `done`.
+    static inline void run_awaited(work& w) noexcept;
+    static void run_user(work& w) noexcept;
+    static void run_child(work& w) noexcept;
+
 private:
     friend class module_channel;
-    static void run_finished(work& w) noexcept;
+    /// Calls the hooks; false if one submitted it again.
+    inline bool come_back() noexcept;
     struct layer {
         hook function;
         void* context;

@@ -29,7 +29,8 @@ public:
     module_channel& operator=(const module_channel&) = delete;
     virtual ~module_channel();
 
-    /// A user's op. Returns false if it was refused, with op.status set: nothing will be run.
+    /// A user's op, with `run` set to io_op::run_awaited (its owner is a coroutine) or run_user (its
+    /// `done` is called). Returns false if it was refused, with op.status set: nothing will be run.
     inline bool enter(io_op& op) noexcept;
     /// A child op that a layer made: op.code, first, blocks, data, done and owner are set, within
     /// the device's bounds, alignment and native operations. Always completes through `done`.
@@ -48,7 +49,7 @@ public:
     [[nodiscard]] const io_statistics& statistics() const noexcept { return statistics_; }
     [[nodiscard]] io_statistics& statistics() noexcept { return statistics_; }
     /// The turn's stamp.
-    [[nodiscard]] std::uint64_t now_ns() const noexcept { return home_.now_ns(); }
+    [[nodiscard]] std::uint64_t now_ns() const noexcept { return now_; }
 
     /// Asks the backend to give `op` up early; it still completes, with ECANCELED or its real
     /// status. The default cannot. Only for ops that are outstanding here.
@@ -86,11 +87,30 @@ private:
     void start(io_op& op) noexcept {
         op.entry_ = this;
         op.layer_count = 0;
-        op.run = &io_op::run_finished;
         ++in_flight_;
-        count(op);
     }
-    inline void finished(io_op& op) noexcept;
+    void set_slow(std::uint32_t bits) noexcept {
+        slow_ |= bits;
+        fast_ = 0;
+    }
+    /// A user's op came back: its figures.
+    void finished(io_op& op) noexcept {
+        --in_flight_;
+        if (op.status.failed() || slow_ != 0) [[unlikely]] {
+            finished_slow(op);
+            return;
+        }
+        count_finished(op);
+    }
+    void count_finished(io_op& op) noexcept {
+        io_counters& c = statistics_.by_opcode[static_cast<unsigned>(op.code)];
+        const std::uint64_t latency = now_ - op.entered_ns_;
+        ++c.operations;
+        c.bytes += op.data.size();
+        c.latency_ns += latency;
+        if (latency < c.latency_ns_min) c.latency_ns_min = latency;
+        if (latency > c.latency_ns_max) c.latency_ns_max = latency;
+    }
     [[gnu::noinline]] bool enter_slow(io_op& op) noexcept;
     [[nodiscard]] int check_range(io_op& op) const noexcept;
     [[gnu::noinline]] void finished_slow(io_op& op) noexcept;
@@ -99,12 +119,15 @@ private:
     task<void> carry_out_in_pieces(io_op& op);
     task<void> carry_out_bounced(io_op& op);
     void check_timeouts() noexcept;
+    void finished_child(io_op& op) noexcept;
     void link_outstanding(io_op& op) noexcept;
     void unlink_outstanding(io_op& op) noexcept;
 
     bdev& device_;
     thread& home_;
+    const std::uint64_t& now_;
     std::uint32_t supported_;  // opcodes, bits
+    std::uint32_t fast_;       // the same, 0 while slow_ is set
     std::uint32_t slow_ = 0;
     std::uint32_t block_mask_;
     std::uint32_t block_shift_;
@@ -136,21 +159,20 @@ inline bool module_channel::enter(io_op& op) noexcept {
     const std::uint64_t bytes = op.data.size();
     const std::uint64_t blocks = bytes >> block_shift_;
     const std::uint64_t size = device_blocks_.load(std::memory_order_relaxed);
-    if ((supported_ & bit(op.code)) == 0 || slow_ != 0) [[unlikely]]
-        return enter_slow(op);
-    if ((bytes & block_mask_) != 0 || blocks == 0 || blocks > size ||
-        op.first.value() > size - blocks) [[unlikely]]
+    if ((fast_ & bit(op.code)) == 0 || (bytes & block_mask_) != 0 || blocks == 0 ||
+        blocks > size || op.first.value() > size - blocks) [[unlikely]]
         return enter_slow(op);
     op.blocks = block_count(blocks);
     start(op);
-    op.entered_ns_ = now_ns();
+    op.entered_ns_ = now_;
     submit(op);
     return true;
 }
 
 inline void module_channel::submit_child(io_op& op) noexcept {
     start(op);
-    op.entered_ns_ = 0;
+    count(op);
+    op.run = &io_op::run_child;
     if ((slow_ & slow_removed) != 0) [[unlikely]] {
         op.complete(error::posix(ENODEV));
         return;
@@ -158,19 +180,19 @@ inline void module_channel::submit_child(io_op& op) noexcept {
     submit(op);
 }
 
-inline void module_channel::finished(io_op& op) noexcept {
-    --in_flight_;
-    if (op.status.failed() || slow_ != 0) [[unlikely]] {
-        finished_slow(op);
-        return;
+inline bool io_op::come_back() noexcept {
+    while (layer_count != 0) [[unlikely]] {
+        const layer& l = layers_[--layer_count];
+        if (l.function(*this, l.context) == hook_verdict::resubmitted) return false;
     }
-    if (op.entered_ns_ != 0) {
-        io_counters& c = statistics_.by_opcode[static_cast<unsigned>(op.code)];
-        const std::uint64_t latency = now_ns() - op.entered_ns_;
-        c.latency_ns += latency;
-        if (latency < c.latency_ns_min) c.latency_ns_min = latency;
-        if (latency > c.latency_ns_max) c.latency_ns_max = latency;
-    }
+    return true;
+}
+
+inline void io_op::run_awaited(work& w) noexcept {
+    auto& op = static_cast<io_op&>(w);
+    if (!op.come_back()) return;
+    op.entry_->finished(op);
+    std::coroutine_handle<>::from_address(op.owner).resume();
 }
 
 }  // namespace nacre

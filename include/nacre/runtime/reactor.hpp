@@ -68,7 +68,7 @@ public:
     // Owner OS thread.
     /// One turn; whether it did anything. Re-entering is a programmer error.
     bool turn() override;
-    /// Turns and sleeps until `done(context)`, which is asked once a turn.
+    /// Turns and sleeps until `done(context)`, which is asked before sleeping and every few turns.
     void run_until(bool (*done)(void*), void* context);
     /// Sleeps until a wake source fires or `deadline_ns`; may return at once. Between two turns.
     void sleep(std::uint64_t deadline_ns = UINT64_MAX);
@@ -96,7 +96,9 @@ public:
     [[nodiscard]] unsigned index() const noexcept { return options_.index; }
     [[nodiscard]] const reactor_options& options() const noexcept { return options_; }
     /// Read without synchronisation: each figure is one that was true recently.
-    [[nodiscard]] reactor_statistics statistics() const noexcept { return statistics_; }
+    [[nodiscard]] reactor_statistics statistics() const noexcept;
+    /// Where now_ns() is kept: channels read it without passing through their thread.
+    [[nodiscard]] const std::uint64_t& turn_stamp() const noexcept { return now_; }
 
     /// Simulation: the order in which ready work runs, chosen by this generator; null: FIFO.
     void set_shuffle(prng* generator) noexcept { shuffle_ = generator; }
@@ -105,8 +107,10 @@ private:
     reactor(world& w, const reactor_options& options) noexcept;
     bool drain_mailbox() noexcept;
     bool run_pollers() noexcept;
-    bool run_ready() noexcept;
+    void run_ready() noexcept;
     void run_shuffled(run_queue& q) noexcept;
+    static void put_back(run_queue& q, work& first) noexcept;
+    void note_change(bool busy) noexcept;
     void flush_outboxes() noexcept;
     static void publish(reactor& target, message* newest, message* oldest) noexcept;
     [[nodiscard]] bool arm_pollers() noexcept;
@@ -123,10 +127,10 @@ private:
     timer_wheel timers_;
     intrusive_list<poller> busy_pollers_;
     unsigned outboxes_dirty_ = 0;
-    bool last_turn_worked_ = false;
-    bool in_turn_ = false;
+    bool busy_ = false;              // the last turn did something
+    std::uint64_t busy_since_ = 0;   // or idle since: when busy_ changed
     prng* shuffle_ = nullptr;
-    reactor_statistics statistics_;
+    reactor_statistics statistics_;  // times up to busy_since_
     reactor_options options_;
 
     struct outbox {
