@@ -17,7 +17,7 @@ ROOMS = {
     "runtime": ["world"],
     "memory": ["runtime"],
     "bdev": ["memory"],
-    "sim": ["runtime"],
+    "sim": ["bdev"],
     "modules": ["bdev"],
     "compute": ["bdev"],
     "nvme": ["bdev"],
