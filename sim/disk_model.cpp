@@ -71,10 +71,9 @@ struct worker {
     std::uint64_t blocks;
     prng dice;
     dma_buffer memory;
-    dma_buffer other_memory;
     outcome<> found{};
     std::uint64_t operations = 0;
-    std::vector<iovec> vectors;
+    std::vector<iovec> vectors{};
 };
 
 /// Part of the worker's memory as one range or several, at any address that is allowed.
@@ -85,14 +84,16 @@ iov_view random_view(worker& w, const dma_buffer& memory, std::size_t bytes) {
     w.vectors.clear();
     if (w.dice.chance(0.5)) return {base, bytes};
     const std::size_t unit = std::max<std::size_t>(alignment, 4);
-    for (std::size_t done = 0; done < bytes;) {
-        std::size_t n = std::min(bytes - done, (1 + w.dice.below(4096 / unit)) * unit);
-        if (w.vectors.size() == 40) n = bytes - done;
+    // Half of the views are a part of their array.
+    const std::size_t skipped = w.dice.chance(0.5) ? unit : 0;
+    const std::size_t total = bytes + skipped;
+    for (std::size_t done = 0; done < total;) {
+        std::size_t n = std::min(total - done, (1 + w.dice.below(4096 / unit)) * unit);
+        if (w.vectors.size() == 40) n = total - done;
         w.vectors.push_back(iovec{base + done, n});
         done += n;
     }
-    const iov_view all{std::span<const iovec>(w.vectors)};
-    return all.slice(0, bytes);
+    return iov_view(std::span<const iovec>(w.vectors)).slice(skipped, bytes);
 }
 
 std::vector<std::byte> gathered(const iov_view& view) {
@@ -190,16 +191,11 @@ task<void> do_range(worker& w, opcode code, place p) {
 }
 
 task<void> work_on(worker& w) {
-    static constexpr opcode kinds[] = {opcode::write,
-                                       opcode::read,
-                                       opcode::write,
-                                       opcode::read,
-                                       opcode::flush,
-                                       opcode::unmap,
-                                       opcode::write_zeroes,
-                                       opcode::compare,
-                                       opcode::compare_and_write,
-                                       opcode::copy};
+    static constexpr opcode kinds[] = {
+        opcode::write,        opcode::read,    opcode::write,
+        opcode::read,         opcode::flush,   opcode::unmap,
+        opcode::write_zeroes, opcode::compare, opcode::compare_and_write,
+        opcode::copy};
     while (w.operations != 0 && w.found) {
         --w.operations;
         const opcode code = kinds[w.dice.below(std::size(kinds))];
@@ -224,12 +220,11 @@ task<void> work_on(worker& w) {
 
 }  // namespace
 
-task<outcome<>> exercise(const bdev_channel& channel, disk_model& model,
-                         exercise_options options) {
+task<outcome<>> exercise(const bdev_channel& channel, disk_model& model, exercise_options options) {
     prng dice(options.seed);
     const std::uint64_t part =
         std::max<std::uint64_t>(model.blocks() / std::max(options.workers, 1U), 1);
-    const std::size_t memory_bytes = options.transfer_blocks_max * model.block_size() + 1024;
+    const std::size_t memory_bytes = options.transfer_blocks_max * model.block_size() + 8192;
     std::vector<std::unique_ptr<worker>> workers;
     scope running;
     for (std::uint64_t first = 0; first < model.blocks(); first += part) {

@@ -60,6 +60,32 @@ task<outcome<std::string>> create_null(bdev_registry& registry, null_options opt
     co_return device->name();
 }
 
+task<outcome<std::string>> create_null_from_uri(bdev_registry& registry, uri address) {
+    std::vector<uri::parameter> parameters;
+    parameters.emplace_back("name", std::string(address.name()));
+    const std::optional<std::string> size = address.take("size");
+    if (!address.find("block_size")) parameters.emplace_back("block_size", "4096");
+    if (size) parameters.emplace_back("num_blocks", *size);
+    parameters.insert(parameters.end(), address.query().begin(), address.query().end());
+    outcome<null_options> options = json::decode_text<null_options>(parameters);
+    if (!options) co_return fail(std::move(options.error()));
+    if (size && options->block_size != 0) {
+        if (options->num_blocks % options->block_size != 0)
+            co_return fail(EINVAL,
+                           options->name + ": size=" + *size + " is no multiple of the block size");
+        options->num_blocks /= options->block_size;
+    }
+    outcome<std::string> created = co_await create_null(registry, std::move(*options));
+    co_return created;
+}
+
+task<outcome<>> delete_null(bdev_registry& registry, std::string name) {
+    if (dynamic_cast<null_bdev*>(registry.find(name)) == nullptr)
+        co_return fail(ENODEV, name + ": no null bdev of this name");
+    outcome<> removed = co_await registry.remove(std::move(name));
+    co_return removed;
+}
+
 task<outcome<>> resize_null(bdev_registry& registry, std::string name, block_count blocks) {
     auto* device = dynamic_cast<null_bdev*>(registry.find(name));
     if (device == nullptr) co_return fail(ENODEV, name + ": no null bdev of this name");

@@ -21,7 +21,11 @@ struct null_options {
 
 /// The name of the registered bdev. Home thread.
 [[nodiscard]] task<outcome<std::string>> create_null(bdev_registry& registry, null_options options);
-/// EINVAL if `name` is no null bdev. Growing and shrinking; users are told.
+/// null:///NAME?size=1TiB&block_size=4096&uuid=…
+[[nodiscard]] task<outcome<std::string>> create_null_from_uri(bdev_registry& registry, uri address);
+/// ENODEV if `name` is no null bdev.
+[[nodiscard]] task<outcome<>> delete_null(bdev_registry& registry, std::string name);
+/// ENODEV if `name` is no null bdev. Growing and shrinking; users are told.
 [[nodiscard]] task<outcome<>> resize_null(bdev_registry& registry, std::string name,
                                           block_count blocks);
 

@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "modules/malloc/malloc.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "nacre/memory/dma_buffer.hpp"
+
+namespace nacre {
+namespace {
+
+constexpr std::uint32_t malloc_operations =
+    bit(opcode::read) | bit(opcode::write) | bit(opcode::flush) | bit(opcode::unmap) |
+    bit(opcode::write_zeroes) | bit(opcode::compare) | bit(opcode::compare_and_write) |
+    bit(opcode::copy) | bit(opcode::reset);
+
+/// Many share it, or one has it alone. Held for one copy at most, so waiting spins.
+class spin_shared_lock {
+public:
+    void lock_shared() noexcept {
+        while (true) {
+            std::uint32_t seen = state_.load(std::memory_order_relaxed);
+            if (seen < alone &&
+                state_.compare_exchange_weak(seen, seen + 1, std::memory_order_acquire))
+                return;
+        }
+    }
+    void unlock_shared() noexcept { state_.fetch_sub(1, std::memory_order_release); }
+    void lock() noexcept {
+        // The mark keeps later sharers out while the present ones leave.
+        while ((state_.fetch_or(alone, std::memory_order_acquire) & alone) != 0) {
+        }
+        while (state_.load(std::memory_order_acquire) != alone) {
+        }
+    }
+    void unlock() noexcept { state_.store(0, std::memory_order_release); }
+
+private:
+    static constexpr std::uint32_t alone = 1U << 31;
+    std::atomic<std::uint32_t> state_{0};
+};
+
+class malloc_bdev;
+
+class malloc_channel final : public module_channel {
+public:
+    malloc_channel(malloc_bdev& device, std::byte* memory) noexcept;
+    ~malloc_channel() override;
+
+private:
+    void submit(io_op& op) noexcept override;
+    [[gnu::noinline]] void submit_other(io_op& op) noexcept;
+    /// Everything but compare_and_write.
+    void carry_out(io_op& op) noexcept;
+    void compare_and_write_now(io_op& op) noexcept;
+    task<void> compare_and_write_locked(io_op& op);
+    [[nodiscard]] std::byte* at(lba block) const noexcept { return memory_ + offset(block); }
+    [[nodiscard]] std::size_t offset(lba block) const noexcept {
+        return block.value() << block_shift_;
+    }
+
+    std::byte* const memory_;
+    const std::atomic<bool>& locked_;
+    const unsigned block_shift_;
+    malloc_bdev& device_;
+};
+
+class malloc_bdev final : public bdev {
+public:
+    malloc_bdev(bdev_attributes attributes, dma_buffer memory, std::int32_t numa_id)
+        : bdev(std::move(attributes)), memory_(std::move(memory)), numa_id_(numa_id) {}
+
+    outcome<std::unique_ptr<module_channel>> make_channel() override {
+        const std::lock_guard guard(mutex_);
+        threads_.push_back(thread::current());
+        return std::make_unique<malloc_channel>(*this, memory_.writable_unchecked().data());
+    }
+    json::value configuration() const override;
+
+private:
+    friend class malloc_channel;
+    dma_buffer memory_;
+    std::int32_t numa_id_;
+    // Both are set once, and for good.
+    std::atomic<bool> locked_{false};   // plain ops share the lock
+    std::atomic<bool> settled_{false};  // and none without it is under way any more
+    spin_shared_lock lock_;
+    std::mutex mutex_;              // guards what follows; not on the path of plain ops
+    std::vector<thread*> threads_;  // that have channels
+};
+
+// --- Channel ------------------------------------------------------------------------------------
+
+malloc_channel::malloc_channel(malloc_bdev& device, std::byte* memory) noexcept
+    : module_channel(device),
+      memory_(memory),
+      locked_(device.locked_),
+      block_shift_(static_cast<unsigned>(__builtin_ctzll(device.block_size().value()))),
+      device_(device) {}
+
+malloc_channel::~malloc_channel() {
+    const std::lock_guard guard(device_.mutex_);
+    std::erase(device_.threads_, &home());
+}
+
+void malloc_channel::submit(io_op& op) noexcept {
+    if (op.code <= opcode::write && op.data.contiguous() &&
+        !locked_.load(std::memory_order_relaxed)) [[likely]] {
+        if (op.code == opcode::read)
+            std::memcpy(op.data.data(), at(op.first), op.data.size());
+        else
+            std::memcpy(at(op.first), op.data.data(), op.data.size());
+        op.complete();
+        return;
+    }
+    submit_other(op);
+}
+
+void malloc_channel::submit_other(io_op& op) noexcept {
+    if (op.code == opcode::compare_and_write) {
+        compare_and_write_now(op);
+        return;
+    }
+    if (!locked_.load(std::memory_order_relaxed)) {
+        carry_out(op);
+        return;
+    }
+    device_.lock_.lock_shared();
+    carry_out(op);
+    device_.lock_.unlock_shared();
+}
+
+void malloc_channel::carry_out(io_op& op) noexcept {
+    error status;
+    switch (op.code) {
+        case opcode::read:
+            op.data.copy_from(at(op.first));
+            break;
+        case opcode::write:
+            op.data.copy_to(at(op.first));
+            break;
+        case opcode::compare:
+            if (!op.data.equals(at(op.first))) status = error::posix(EILSEQ);
+            break;
+        case opcode::unmap:
+        case opcode::write_zeroes:
+            device_.memory_.discard_unchecked(offset(op.first), op.blocks.value() << block_shift_);
+            break;
+        case opcode::copy:
+            std::memmove(at(op.first), at(op.source), op.blocks.value() << block_shift_);
+            break;
+        case opcode::flush:
+        case opcode::reset:
+            break;
+        default:
+            status = error::posix(ENOTSUP);
+            break;
+    }
+    op.complete(status);
+}
+
+void malloc_channel::compare_and_write_now(io_op& op) noexcept {
+    const auto carry_out = [&] {
+        const bool same = op.expected->borrowed().equals(at(op.first));
+        if (same) op.data.copy_to(at(op.first));
+        op.complete(same ? error() : error::posix(EILSEQ));
+    };
+    if (device_.settled_.load(std::memory_order_acquire)) {
+        device_.lock_.lock();
+        carry_out();
+        device_.lock_.unlock();
+        return;
+    }
+    {
+        const std::lock_guard guard(device_.mutex_);  // no channel appears meanwhile
+        if (device_.threads_.size() == 1) {
+            carry_out();
+            return;
+        }
+    }
+    task<void> later = compare_and_write_locked(op);
+    if (later.valid())
+        children().spawn(std::move(later));
+    else
+        op.complete(error::posix(ENOMEM));
+}
+
+task<void> malloc_channel::compare_and_write_locked(io_op& op) {
+    std::vector<thread*> others;
+    {
+        // Under the mutex, so a channel that is made later sees it.
+        const std::lock_guard guard(device_.mutex_);
+        device_.locked_.store(true, std::memory_order_relaxed);
+        others = device_.threads_;
+    }
+    // An op runs within one submit(), so a thread that runs a message is within none, and its later
+    // ones see the store.
+    const auto pass_by = [] {};
+    for (thread* t : others) {
+        if (t != &home()) co_await call_on(*t, pass_by);
+    }
+    device_.settled_.store(true, std::memory_order_release);
+    device_.lock_.lock();
+    const bool same = op.expected->borrowed().equals(at(op.first));
+    if (same) op.data.copy_to(at(op.first));
+    device_.lock_.unlock();
+    op.complete(same ? error() : error::posix(EILSEQ));
+}
+
+json::value malloc_bdev::configuration() const {
+    const bdev_attributes& a = attributes();
+    return json::object{{"method", "bdev_malloc_create"},
+                        {"params", json::object{{"name", a.name},
+                                                {"num_blocks", blocks().value()},
+                                                {"block_size", a.block_size.value()},
+                                                {"physical_block_size", a.physical_block_size},
+                                                {"uuid", a.id.to_string()},
+                                                {"optimal_io_boundary", a.optimal_boundary.value()},
+                                                {"md_size", 0U},
+                                                {"dif_type", 0},
+                                                {"dif_is_head_of_md", false},
+                                                {"dif_pi_format", 0U},
+                                                {"numa_id", numa_id_}}}};
+}
+
+/// Malloc0, Malloc1, …: the first that nobody has.
+std::string free_name(bdev_registry& registry) {
+    for (unsigned n = 0;; ++n) {
+        std::string name = fmt::format("Malloc{}", n);
+        if (registry.find(name) == nullptr) return name;
+    }
+}
+
+}  // namespace
+
+std::span<const json::field> malloc_options::fields() {
+    using self = malloc_options;
+    static constexpr json::field table[] = {
+        json::optional<&self::name>("name", "Name of the new bdev; Malloc<N> if absent"),
+        json::required<&self::block_size>("block_size", "Bytes in a block"),
+        json::required<&self::num_blocks>("num_blocks", "Size in blocks"),
+        json::optional<&self::uuid>("uuid", "UUID of the new bdev; generated if absent"),
+        json::optional<&self::optimal_io_boundary>("optimal_io_boundary",
+                                                   "I/O is split there, in blocks; 0: nowhere"),
+        json::optional<&self::md_size>("md_size", "Bytes of metadata a block; only 0"),
+        json::optional<&self::md_interleave>("md_interleave", "Metadata after each block"),
+        json::optional<&self::dif_type>("dif_type", "Protection information; only 0"),
+        json::optional<&self::dif_is_head_of_md>("dif_is_head_of_md",
+                                                 "Protection information comes first"),
+        json::optional<&self::physical_block_size>("physical_block_size",
+                                                   "Bytes in a physical block; 0: block_size"),
+        json::optional<&self::dif_pi_format>("dif_pi_format", "Format of the guard; only 0"),
+        json::optional<&self::numa_id>("numa_id", "Node of the memory; -1: any"),
+    };
+    return table;
+}
+
+task<outcome<std::string>> create_malloc(bdev_registry& registry, malloc_options options) {
+    if (options.name.empty()) options.name = free_name(registry);
+    if (options.md_size != 0 || options.dif_type != 0)
+        co_return fail(ENOTSUP, options.name +
+                                    ": malloc bdevs have no metadata; leave md_size and "
+                                    "dif_type out");
+    if (registry.find(options.name) != nullptr)
+        co_return fail(EEXIST, options.name + ": a bdev of this name exists");
+    bdev_attributes a;
+    a.name = options.name;
+    if (options.uuid) a.id = *options.uuid;
+    a.product_name = "Malloc disk";
+    a.block_size = byte_count(options.block_size);
+    a.blocks = block_count(options.num_blocks);
+    a.physical_block_size = options.physical_block_size;
+    a.optimal_boundary = block_count(options.optimal_io_boundary);
+    a.operations = malloc_operations;
+    dma_buffer memory;
+    if (options.num_blocks != 0 && options.block_size != 0 &&
+        options.num_blocks <= (UINT64_MAX >> 1) / options.block_size) {
+        result<dma_buffer> allocated =
+            dma_buffer::allocate(a.blocks * a.block_size, {.kind = memory_kind::huge});
+        if (!allocated)
+            co_return fail(
+                ENOMEM, fmt::format("{}: no address space for {} blocks of {} bytes", options.name,
+                                    options.num_blocks, options.block_size));
+        memory = std::move(*allocated);
+    }  // else the registry refuses it
+    auto device = std::make_shared<malloc_bdev>(std::move(a), std::move(memory), options.numa_id);
+    outcome<> added = co_await registry.add(device);
+    if (!added) co_return fail(std::move(added.error()));
+    co_return device->name();
+}
+
+task<outcome<std::string>> create_malloc_from_uri(bdev_registry& registry, uri address) {
+    std::vector<uri::parameter> parameters;
+    parameters.emplace_back("name", std::string(address.name()));
+    const std::optional<std::string> size = address.take("size");
+    if (!address.find("block_size")) parameters.emplace_back("block_size", "4096");
+    if (size) parameters.emplace_back("num_blocks", *size);
+    parameters.insert(parameters.end(), address.query().begin(), address.query().end());
+    outcome<malloc_options> options = json::decode_text<malloc_options>(parameters);
+    if (!options) co_return fail(std::move(options.error()));
+    if (size && options->block_size != 0) {
+        if (options->num_blocks % options->block_size != 0)
+            co_return fail(EINVAL, fmt::format("{}: size={} is no multiple of the block size {}",
+                                               options->name, *size, options->block_size));
+        options->num_blocks /= options->block_size;
+    }
+    outcome<std::string> created = co_await create_malloc(registry, std::move(*options));
+    co_return created;
+}
+
+task<outcome<>> delete_malloc(bdev_registry& registry, std::string name) {
+    if (dynamic_cast<malloc_bdev*>(registry.find(name)) == nullptr)
+        co_return fail(ENODEV, name + ": no malloc bdev of this name");
+    outcome<> removed = co_await registry.remove(std::move(name));
+    co_return removed;
+}
+
+}  // namespace nacre
