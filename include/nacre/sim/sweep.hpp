@@ -36,7 +36,7 @@ using scenario_factory = std::function<std::unique_ptr<scenario>()>;
 
 struct sweep_options {
     std::uint64_t seed = 1;
-    world_options world;
+    world_options world = {};
     /// A run with more device operations is cut at this many of them, evenly spread.
     std::uint64_t points_max = 10'000;
     /// Runs of each point, with other fates for the writes that are not durable.
