@@ -26,12 +26,13 @@ std::uint64_t vector_bytes(const io_request& request) noexcept {
 
 /// The first `length` bytes of what a write carries.
 std::vector<std::byte> gather(const io_request& request, std::uint64_t length) {
-    std::vector<std::byte> data(length);
-    std::uint64_t done = 0;
-    for (std::uint32_t i = 0; i < request.iov_count && done < length; ++i) {
-        const std::uint64_t n = std::min<std::uint64_t>(request.iov[i].iov_len, length - done);
-        if (n != 0) std::memcpy(data.data() + done, request.iov[i].iov_base, n);
-        done += n;
+    std::vector<std::byte> data;
+    data.reserve(length);
+    for (std::uint32_t i = 0; i < request.iov_count && data.size() < length; ++i) {
+        const std::uint64_t n =
+            std::min<std::uint64_t>(request.iov[i].iov_len, length - data.size());
+        const auto* from = static_cast<const std::byte*>(request.iov[i].iov_base);
+        data.insert(data.end(), from, from + n);
     }
     return data;
 }

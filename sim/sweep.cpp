@@ -26,7 +26,7 @@ std::optional<std::uint64_t> from_environment(const char* name) {
 /// While it lives, a process that dies of a signal says which run killed it.
 class epitaph {
 public:
-    explicit epitaph(const std::string& run) noexcept {
+    explicit epitaph(const std::string& run) noexcept : outer_text_(text_), outer_size_(size_) {
         const auto end = fmt::format_to_n(text_.data(), text_.size() - 1,
                                           "sim: the process dies in the run of {}\n", run);
         size_ = static_cast<std::size_t>(end.out - text_.data());
@@ -44,6 +44,8 @@ public:
     ~epitaph() {
         for (std::size_t i = 0; i < signals_.size(); ++i)
             ::sigaction(signals_[i], &before_[i], nullptr);
+        text_ = outer_text_;
+        size_ = outer_size_;
     }
 
 private:
@@ -55,6 +57,8 @@ private:
     static inline std::array<char, 256> text_{};
     static inline std::size_t size_ = 0;
     std::array<struct sigaction, signals_.size()> before_{};
+    std::array<char, 256> outer_text_;
+    std::size_t outer_size_;
 };
 
 /// One run of a sweep. What it is called goes into every message.
