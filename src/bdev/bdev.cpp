@@ -188,6 +188,23 @@ task<io_statistics> bdev::collect_statistics(statistics_reset reset) {
     co_return sum;
 }
 
+task<std::vector<channel_statistics>> bdev::collect_channel_statistics(statistics_reset reset) {
+    std::vector<channel_statistics> list;
+    std::vector<module_channel*> pinned = pin_channels();
+    for (module_channel* channel : pinned) {
+        thread& there = channel->home();
+        if (&there == thread::current()) {
+            list.push_back({there.id(), read_statistics(across<module_channel>(*channel), reset)});
+        } else {
+            io_statistics figures =
+                co_await call_on(there, &read_statistics, across<module_channel>(*channel), reset);
+            list.push_back({there.id(), figures});
+        }
+        unpin(*channel);
+    }
+    co_return list;
+}
+
 task<void> bdev::drain_channels() {
     removed_.store(true, std::memory_order_release);
     std::vector<module_channel*> pinned = pin_channels();
@@ -208,6 +225,8 @@ task<void> bdev::drain_channels() {
 task<void> bdev::resized(block_count blocks) {
     blocks_.store(blocks.value(), std::memory_order_relaxed);
     attributes_.blocks = blocks;
+    if (registry_ != nullptr)
+        for (bdev_registry::observer* o : registry_->observers_) o->resized(*this);
     std::vector<bdev_listener*> listeners;
     for (bdev_desc* d : descriptors_) {
         if (d->listener_ != nullptr)

@@ -62,12 +62,17 @@ task<outcome<>> bdev_registry::add(std::shared_ptr<bdev> device) {
     for (const std::string& n : names) by_name_.emplace(n, device.get());
     device->registry_ = this;
     devices_.push_back(device);
+    for (observer* o : observers_) o->registered(*device);
     if (auto_examine_) co_await examine(*device);
     co_return outcome<>();
 }
 
 task<void> bdev_registry::examine(bdev& device) {
-    for (examiner* e : examiners_) co_await e->examine(device);
+    // One of them may be added while another works.
+    for (std::size_t i = 0; i < examiners_.size(); ++i) {
+        examiner& each = *examiners_[i];
+        co_await each.examine(device);
+    }
 }
 
 outcome<bdev_desc> bdev_registry::open(std::string_view name, access a) {
@@ -100,6 +105,7 @@ task<outcome<>> bdev_registry::remove_device(std::shared_ptr<bdev> device) {
     // Nobody finds it any more, so nobody opens it while the layers above go.
     std::erase_if(devices_, [&](const auto& p) { return p == device; });
     std::erase_if(by_name_, [&](const auto& entry) { return entry.second == device.get(); });
+    for (observer* o : observers_) o->unregistered(*device);
     while (true) {
         const auto told = std::find_if(device->descriptors_.begin(), device->descriptors_.end(),
                                        [](bdev_desc* d) { return d->listener_ != nullptr; });

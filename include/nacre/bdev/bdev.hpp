@@ -70,6 +70,12 @@ enum class claim : std::uint8_t {
 };
 [[nodiscard]] const char* name_of(claim c) noexcept;
 
+/// What passed the channel of one thread.
+struct channel_statistics {
+    std::uint64_t thread_id;
+    io_statistics figures;
+};
+
 class bdev {
 public:
     bdev(const bdev&) = delete;
@@ -94,6 +100,9 @@ public:
     [[nodiscard]] claim claimed() const noexcept { return claim_; }
     /// Sum over all channels, gathered by messages. `reset` is applied after reading.
     [[nodiscard]] task<io_statistics> collect_statistics(
+        statistics_reset reset = statistics_reset::none);
+    /// The channels that are open, one by one.
+    [[nodiscard]] task<std::vector<channel_statistics>> collect_channel_statistics(
         statistics_reset reset = statistics_reset::none);
     /// For a module whose device changed its size; tells every descriptor.
     [[nodiscard]] task<void> resized(block_count blocks);

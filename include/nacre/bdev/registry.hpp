@@ -108,12 +108,34 @@ public:
     /// Looks at every device that appears, the present ones included, and may build on it.
     class examiner {
     public:
+        virtual ~examiner() = default;
         [[nodiscard]] virtual task<void> examine(bdev& device) = 0;
-
-    protected:
-        ~examiner() = default;
     };
     void add_examiner(examiner& e) { examiners_.push_back(&e); }
+    /// The examiner of this kind; made, on the registry, when first asked for. It lives as long as
+    /// the registry.
+    template <typename Examiner>
+    Examiner& examiner_of() {
+        for (examiner* e : examiners_)
+            if (auto* found = dynamic_cast<Examiner*>(e)) return *found;
+        auto made = std::make_unique<Examiner>(*this);
+        Examiner& added = *made;
+        owned_examiners_.push_back(std::move(made));
+        add_examiner(added);
+        return added;
+    }
+    /// Is told what happens to every device, when it has happened.
+    class observer {
+    public:
+        virtual void registered(bdev& device) noexcept = 0;
+        virtual void unregistered(bdev& device) noexcept = 0;
+        virtual void resized(bdev& device) noexcept = 0;
+
+    protected:
+        ~observer() = default;
+    };
+    void add_observer(observer& o) { observers_.push_back(&o); }
+    void remove_observer(observer& o) { std::erase(observers_, &o); }
     /// bdev_set_options' bdev_auto_examine.
     void set_auto_examine(bool on) noexcept { auto_examine_ = on; }
     [[nodiscard]] bool auto_examine() const noexcept { return auto_examine_; }
@@ -128,6 +150,8 @@ private:
     std::vector<std::shared_ptr<bdev>> devices_;
     std::map<std::string, bdev*, std::less<>> by_name_;  // names, aliases, UUID texts
     std::vector<examiner*> examiners_;
+    std::vector<std::unique_ptr<examiner>> owned_examiners_;
+    std::vector<observer*> observers_;
     bool auto_examine_ = true;
 };
 

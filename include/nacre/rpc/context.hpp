@@ -51,7 +51,7 @@ struct subsystem {
 
 struct process_identity {
     std::uint64_t process_id = 0;
-    std::string version = "nacre";
+    std::string name = "nacre";
     unsigned major = 0;
     unsigned minor = 1;
     unsigned patch = 0;
@@ -60,6 +60,7 @@ struct process_identity {
 
 class context {
 public:
+    /// `registry` outlives it.
     context(runtime& rt, bdev_registry& registry, method_table methods);
     ~context();
     context(const context&) = delete;
@@ -102,7 +103,7 @@ public:
     [[nodiscard]] T& local() {
         if (T* found = service<T>()) return *found;
         auto made = std::make_shared<T>();
-        provide_erased(typeid(T), made.get());
+        provide(*made);
         kept_.push_back(made);
         return *made;
     }
@@ -123,6 +124,7 @@ private:
     state state_ = state::startup;
     bool initializing_ = false;
     bool start_called_ = false;
+    error start_error_;
     event started_;
     condition settled_;
     std::vector<std::pair<std::type_index, void*>> services_;

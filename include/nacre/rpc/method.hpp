@@ -82,6 +82,8 @@ struct method {
     std::span<const json::field> (*fields)();
     /// [{"name", "type", "required", "description", …}, …]; empty without parameters.
     json::array (*schema)();
+    /// Lines of help on the parameters; null without any.
+    std::string (*document)();
     /// Decodes and makes the handler's coroutine. `params` is an object, or null for none given.
     std::expected<task<reply>, request_error> (*start)(const method& self, context& here,
                                                        const json::value& params);
@@ -98,6 +100,7 @@ struct declared;
 template <task<reply> (*Handler)(context&)>
 struct declared<Handler> {
     static constexpr std::span<const json::field> (*fields)() = nullptr;
+    static constexpr std::string (*document)() = nullptr;
     static json::array schema() { return {}; }
     static std::expected<task<reply>, request_error> start(const method& self, context& here,
                                                            const json::value& params) {
@@ -109,6 +112,7 @@ struct declared<Handler> {
 template <json::described Params, task<reply> (*Handler)(context&, Params)>
 struct declared<Handler> {
     static constexpr std::span<const json::field> (*fields)() = &Params::fields;
+    static constexpr std::string (*document)() = &json::document<Params>;
     static json::array schema() { return json::schema<Params>(); }
     static std::expected<task<reply>, request_error> start(const method&, context& here,
                                                            const json::value& params) {
@@ -123,7 +127,7 @@ struct declared<Handler> {
 template <auto Handler>
 [[nodiscard]] constexpr method declare(const char* name, state when, const char* help) noexcept {
     using traits = detail::declared<Handler>;
-    return {name, when, help, traits::fields, &traits::schema, &traits::start};
+    return {name, when, help, traits::fields, &traits::schema, traits::document, &traits::start};
 }
 
 /// Methods by name, in the order in which they were added. The tables outlive it.

@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <string>
 
+#include "nacre/core/intrusive_list.hpp"
 #include "nacre/rpc/dispatcher.hpp"
 #include "nacre/runtime/scope.hpp"
 #include "nacre/runtime/sync.hpp"
@@ -56,25 +57,29 @@ public:
     server(const server&) = delete;
     server& operator=(const server&) = delete;
 
-    /// On the thread where it then lives. EADDRINUSE if another process holds the path.
+    /// On the thread where it then lives, once. EADDRINUSE if another process holds the path.
     [[nodiscard]] outcome<> listen();
     /// Accepts no more, asks outstanding requests to stop, sends what is answered, closes.
     [[nodiscard]] task<void> close();
+    [[nodiscard]] bool listening() const noexcept { return listener_fd_ >= 0; }
 
     [[nodiscard]] const std::string& path() const noexcept { return options_.path; }
     [[nodiscard]] unsigned connections() const noexcept { return connections_open_; }
     [[nodiscard]] const server_statistics& statistics() const noexcept { return statistics_; }
 
 private:
-    class connection;
     task<void> accept_clients();
     task<void> serve(int fd);
+    task<result<>> join_connections();
 
     dispatcher& dispatcher_;
     server_options options_;
     server_statistics statistics_;
     int listener_fd_ = -1;
     unsigned connections_open_ = 0;
+    bool closing_ = false;
+    bool limit_noted_ = false;
+    intrusive_list<list_hook> open_;  // connections
     condition connection_closed_;
     scope acceptor_;
     scope connections_;

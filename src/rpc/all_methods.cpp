@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "tables.hpp"
+
+namespace nacre::rpc {
+
+method_table all_methods() {
+    method_table all;
+    for (const auto table :
+         {framework_methods(), config_methods(), thread_methods(), log_methods(), notify_methods(),
+          bdev_methods(), iostat_methods(), bdev_module_methods()})
+        all.add(table);
+    return all;
+}
+
+std::span<const subsystem> all_subsystems() noexcept {
+    static constexpr subsystem table[] = {
+        {"bdev", {}, &bdev_configuration},
+    };
+    return table;
+}
+
+std::span<const json::field> name_params::fields() {
+    static constexpr json::field table[] = {
+        json::required<&name_params::name>("name", "Its name"),
+    };
+    return table;
+}
+
+}  // namespace nacre::rpc

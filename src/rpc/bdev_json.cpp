@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// A bdev as bdev_get_bdevs shows it. The keys and their order are those of SPDK's
+// rpc_dump_bdev_info.
+#include <algorithm>
+#include <optional>
+
+#include "nacre/bdev/registry.hpp"
+#include "tables.hpp"
+
+namespace nacre::rpc {
+
+namespace {
+
+json::object supported_io_types(const bdev& device) {
+    // Those without an opcode are things that nacre's bdevs never do.
+    struct line {
+        const char* name;
+        std::optional<opcode> operation;
+    };
+    static constexpr line table[] = {{"read", opcode::read},
+                                     {"write", opcode::write},
+                                     {"unmap", opcode::unmap},
+                                     {"flush", opcode::flush},
+                                     {"reset", opcode::reset},
+                                     {"nvme_admin", opcode::nvme_admin},
+                                     {"nvme_io", opcode::nvme_io},
+                                     {"nvme_io_md", std::nullopt},
+                                     {"write_zeroes", opcode::write_zeroes},
+                                     {"zcopy", std::nullopt},
+                                     {"get_zone_info", opcode::zone_report},
+                                     {"zone_management", opcode::zone_manage},
+                                     {"zone_append", opcode::zone_append},
+                                     {"compare", opcode::compare},
+                                     {"compare_and_write", opcode::compare_and_write},
+                                     {"abort", opcode::abort},
+                                     {"seek_hole", opcode::seek_hole},
+                                     {"seek_data", opcode::seek_data},
+                                     {"copy", opcode::copy},
+                                     {"nvme_iov_md", std::nullopt},
+                                     {"nvme_nssr", std::nullopt},
+                                     {"write_uncorrectable", std::nullopt}};
+    json::object types;
+    for (const line& l : table)
+        types.append(l.name, l.operation.has_value() && device.supports(*l.operation));
+    return types;
+}
+
+json::array aliases_of(const bdev_attributes& a) {
+    json::array aliases;
+    for (const std::string& alias : a.aliases) aliases.emplace_back(alias);
+    const std::string id = a.id.to_string();
+    if (id != a.name && std::ranges::find(a.aliases, id) == a.aliases.end())
+        aliases.emplace_back(id);
+    return aliases;
+}
+
+}  // namespace
+
+json::value describe_bdev(bdev& device) {
+    const bdev_attributes& a = device.attributes();
+    json::object shown{{"name", a.name},
+                       {"aliases", aliases_of(a)},
+                       {"product_name", a.product_name},
+                       {"block_size", a.block_size.value()},
+                       {"num_blocks", device.blocks().value()},
+                       {"preferred_write_alignment", 0},
+                       {"preferred_write_granularity", 0},
+                       {"optimal_write_size", 0},
+                       {"preferred_unmap_alignment", 0},
+                       {"preferred_unmap_granularity", 0},
+                       {"uuid", a.id.to_string()}};
+    if (a.metadata_size != 0) {
+        shown.append("md_size", a.metadata_size);
+        shown.append("md_interleave", a.metadata_interleaved);
+        shown.append("dif_type", 0);
+    }
+    shown.append("assigned_rate_limits", json::object{{"rw_ios_per_sec", 0},
+                                                      {"rw_mbytes_per_sec", 0},
+                                                      {"r_mbytes_per_sec", 0},
+                                                      {"w_mbytes_per_sec", 0}});
+    const claim held = device.claimed();
+    shown.append("claimed", held != claim::none);
+    if (held != claim::none) shown.append("claim_type", name_of(held));
+    shown.append("zoned", a.is_zoned());
+    if (a.is_zoned()) {
+        shown.append("zone_size", a.zoned.zone_size.value());
+        shown.append("max_open_zones", a.zoned.open_zones_max);
+        shown.append("optimal_open_zones", a.zoned.open_zones_max);
+    }
+    shown.append("supported_io_types", supported_io_types(device));
+    shown.append("driver_specific", device.information());
+    return shown;
+}
+
+}  // namespace nacre::rpc

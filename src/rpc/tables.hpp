@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// The tables of methods, one a file, in the order in which rpc_get_methods lists them
+// (all_methods.cpp).
+#pragma once
+
+#include <span>
+
+#include "nacre/rpc/context.hpp"
+#include "nacre/rpc/dispatcher.hpp"
+
+namespace nacre::rpc {
+
+[[nodiscard]] std::span<const method> framework_methods() noexcept;
+[[nodiscard]] std::span<const method> config_methods() noexcept;
+[[nodiscard]] std::span<const method> thread_methods() noexcept;
+[[nodiscard]] std::span<const method> log_methods() noexcept;
+[[nodiscard]] std::span<const method> notify_methods() noexcept;
+[[nodiscard]] std::span<const method> iobuf_methods() noexcept;
+[[nodiscard]] std::span<const method> bdev_methods() noexcept;
+[[nodiscard]] std::span<const method> iostat_methods() noexcept;
+[[nodiscard]] std::span<const method> bdev_module_methods() noexcept;
+
+/// `name`, of the many methods that take nothing else.
+struct name_params {
+    std::string name;
+    [[nodiscard]] static std::span<const json::field> fields();
+};
+
+/// The clock of all figures in ticks: nanoseconds.
+inline constexpr std::uint64_t tick_rate = 1'000'000'000;
+
+/// framework_get_config of "bdev".
+[[nodiscard]] task<json::value> bdev_configuration(context& here);
+/// The BDEV object of bdev_get_bdevs.
+[[nodiscard]] json::value describe_bdev(bdev& device);
+
+}  // namespace nacre::rpc
