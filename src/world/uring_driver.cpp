@@ -40,6 +40,7 @@ outcome<std::unique_ptr<io_driver>> uring_driver::make(world& w, const driver_op
                                      std::strerror(-rc), hint));
     }
     driver->ring_ready_ = true;
+    driver->headers_ = std::make_unique<msghdr[]>(params.sq_entries);
     driver->wake_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (driver->wake_fd_ < 0)
         return fail(errno, fmt::format("eventfd of a reactor: {}", std::strerror(errno)));
@@ -97,8 +98,18 @@ void uring_driver::prepare(io_uring_sqe& sqe, io_request& request) noexcept {
             io_uring_prep_recv(&sqe, request.fd, request.buffer, request.length, 0);
             break;
         case kind::send:
-            // WRITEV carries the vector itself; a msghdr would need memory that outlives this call.
-            io_uring_prep_writev(&sqe, request.fd, request.iov, request.iov_count, 0);
+            // Not WRITEV: to a peer that is gone it raises SIGPIPE, which ends the process.
+            if (request.iov_count == 1) {
+                io_uring_prep_send(&sqe, request.fd, request.iov->iov_base, request.iov->iov_len,
+                                   MSG_NOSIGNAL);
+            } else {
+                // The kernel copies it when the entry is submitted; the slot is free again after.
+                msghdr& header = headers_[static_cast<std::size_t>(&sqe - ring_.sq.sqes)];
+                header = msghdr{};
+                header.msg_iov = const_cast<iovec*>(request.iov);  // NOLINT: sendmsg only reads it
+                header.msg_iovlen = request.iov_count;
+                io_uring_prep_sendmsg(&sqe, request.fd, &header, MSG_NOSIGNAL);
+            }
             break;
         case kind::poll_in:
             io_uring_prep_poll_add(&sqe, request.fd, POLLIN);

@@ -5,6 +5,9 @@
 #pragma once
 
 #include <liburing.h>
+#include <sys/socket.h>
+
+#include <memory>
 
 #include "nacre/world/io_driver.hpp"
 #include "nacre/world/world.hpp"
@@ -28,7 +31,7 @@ public:
 private:
     explicit uring_driver(world& w) noexcept : world_(w) {}
     [[nodiscard]] io_uring_sqe* next_sqe() noexcept;
-    static void prepare(io_uring_sqe& sqe, io_request& request) noexcept;
+    void prepare(io_uring_sqe& sqe, io_request& request) noexcept;
     void drain_overflow() noexcept;
     void arm_wake() noexcept;
 
@@ -37,6 +40,7 @@ private:
     bool ring_ready_ = false;
     int wake_fd_ = -1;
     bool wake_armed_ = false;
+    std::unique_ptr<msghdr[]> headers_;  // of gathered sends, one a submission slot
     io_request* overflow_head_ = nullptr;
     io_request* overflow_tail_ = nullptr;
 };
