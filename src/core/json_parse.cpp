@@ -118,7 +118,7 @@ public:
         if (!count_one()) return false;
         frame& top = stack_.back();
         if (known(top, name))
-            return refuse(EINVAL, fmt::format("duplicate key {}", value(name).summary()));
+            return refuse(EEXIST, fmt::format("duplicate key {}", value(name).summary()));
         top.key = std::move(name);
         return true;
     }

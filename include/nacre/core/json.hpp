@@ -182,8 +182,8 @@ struct parse_options {
 };
 
 /// One value and nothing else but white space around it. Refuses what RFC 8259 refuses, text that
-/// is not UTF-8, duplicate keys and what exceeds the bounds. The failure's code is EINVAL (E2BIG
-/// for the bounds), its message "line 3, column 14 (byte 52): duplicate key "name"".
+/// is not UTF-8, duplicate keys and what exceeds the bounds. The failure's code is EINVAL (EEXIST
+/// for a duplicate key, E2BIG for the bounds), its message "line 3, column 14 (byte 52): …".
 [[nodiscard]] outcome<value> parse(std::string_view text, parse_options options = {});
 
 }  // namespace nacre::json
