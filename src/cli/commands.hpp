@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// The subcommands of `nacre`: each adds its options to the parser, and when it is the one that was
+// typed, runs and returns the program's exit status: 0 done, 1 failed, 2 wrong usage.
+#pragma once
+
+#include <functional>
+#include <string>
+
+namespace CLI {
+class App;
+}
+
+namespace nacre::cli {
+
+/// What main() runs once the command line has been parsed.
+using action = std::function<int()>;
+
+void add_perf(CLI::App& program, action& chosen);
+
+/// Prints "nacre: SENTENCE" to standard error; returns 1.
+int report_failure(const std::string& sentence);
+
+}  // namespace nacre::cli

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// `nacre perf`: its options, its progress line and what it prints.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+
+#include "commands.hpp"
+#include "modules/modules.hpp"
+#include "nacre/core/parse.hpp"
+#include "perf.hpp"
+
+namespace nacre::cli {
+namespace {
+
+struct perf_arguments {
+    perf_options options;
+    std::string block_size = "4KiB";
+    std::string runtime = "5";
+    std::string mode = "auto";
+    bool print_json = false;
+};
+
+void show_progress(double seconds, std::uint64_t operations) {
+    const double rate = seconds > 0 ? static_cast<double>(operations) / seconds : 0;
+    fmt::print(stderr, "\r{:6.1f} s  {:>12} ops  {:>10.0f} IOPS ", seconds, operations, rate);
+    std::fflush(stderr);
+}
+
+std::string spell_ns(double ns) {
+    if (ns < 1e3) return fmt::format("{:.0f} ns", ns);
+    if (ns < 1e6) return fmt::format("{:.1f} us", ns / 1e3);
+    if (ns < 1e9) return fmt::format("{:.1f} ms", ns / 1e6);
+    return fmt::format("{:.2f} s", ns / 1e9);
+}
+
+void print_for_people(const perf_result& r, const perf_options& o) {
+    const double seconds = static_cast<double>(r.elapsed_ns) * 1e-9;
+    const auto operations = static_cast<double>(r.reads + r.writes);
+    const double iops = seconds > 0 ? operations / seconds : 0;
+    fmt::print("{}: {} bs={} iodepth={} numjobs={}\n", o.bdev, o.rw, o.block_bytes, o.iodepth,
+               o.numjobs);
+    fmt::print("  {:.0f} IOPS, {}/s, {:.1f} ns of CPU an I/O, {} I/Os in {:.2f} s, {} errors\n",
+               iops, format_size(static_cast<std::uint64_t>(iops) * o.block_bytes),
+               operations > 0 ? static_cast<double>(r.cpu_ns) / operations : 0.0,
+               r.reads + r.writes, seconds, r.errors);
+    fmt::print("  latency mean {}, p50 {}, p90 {}, p99 {}, p99.9 {}, max {}\n",
+               spell_ns(r.latency.mean()), spell_ns(static_cast<double>(r.latency.quantile(0.5))),
+               spell_ns(static_cast<double>(r.latency.quantile(0.9))),
+               spell_ns(static_cast<double>(r.latency.quantile(0.99))),
+               spell_ns(static_cast<double>(r.latency.quantile(0.999))),
+               spell_ns(static_cast<double>(r.latency.max())));
+}
+
+task<int> measure(runtime* rt, const perf_arguments* arguments) {
+    bdev_registry registry(*rt);
+    std::string name = arguments->options.bdev;
+    int status = 1;
+    if (name.find("://") != std::string::npos) {
+        outcome<std::string> created = co_await create_from_uri(registry, name);
+        if (!created) {
+            report_failure(created.error().message);
+            co_await registry.remove_all();
+            co_return 1;
+        }
+        name = *created;
+    }
+    const bool live = !arguments->print_json && ::isatty(STDERR_FILENO) != 0;
+    {
+        outcome<std::unique_ptr<perf_result>> done =
+            co_await run_perf(registry, name, arguments->options, live ? &show_progress : nullptr);
+        if (live) fmt::print(stderr, "\r{:50}\r", "");
+        if (!done) {
+            report_failure(done.error().message);
+        } else {
+            if (arguments->print_json)
+                fmt::print("{}\n", (*done)->to_json(arguments->options).dump_pretty());
+            else
+                print_for_people(**done, arguments->options);
+            status = (*done)->errors == 0 ? 0 : 1;
+            if ((*done)->errors != 0)
+                report_failure(fmt::format("{}: {} I/Os failed, the first with: {}", name,
+                                           (*done)->errors, describe((*done)->first_error)));
+        }
+    }
+    co_await registry.remove_all();
+    co_return status;
+}
+
+int run(perf_arguments& a) {
+    outcome<std::uint64_t> bytes = parse_size(a.block_size);
+    if (!bytes) return report_failure("--bs " + bytes.error().message), 2;
+    a.options.block_bytes = *bytes;
+    outcome<std::chrono::nanoseconds> runtime_given = parse_duration(a.runtime);
+    if (!runtime_given) return report_failure("--runtime " + runtime_given.error().message), 2;
+    a.options.runtime_ns = static_cast<std::uint64_t>(runtime_given->count());
+    if (auto p = parse_pattern(a.options.rw); !p) return report_failure(p.error().message), 2;
+    runtime_options how;
+    how.reactors = a.options.numjobs;
+    how.mode = a.mode == "poll" ? reactor_mode::poll : reactor_mode::automatic;
+    auto rt = runtime::make(real_world(), how);
+    if (!rt) return report_failure(rt.error().message);
+    return (*rt)->block_on(&measure, rt->get(), static_cast<const perf_arguments*>(&a));
+}
+
+}  // namespace
+
+int report_failure(const std::string& sentence) {
+    fmt::print(stderr, "nacre: {}\n", sentence);
+    return 1;
+}
+
+void add_perf(CLI::App& program, action& chosen) {
+    auto a = std::make_shared<perf_arguments>();
+    CLI::App& perf = *program.add_subcommand(
+        "perf", "Load a block device and measure it (options as fio names them)");
+    perf.footer(
+        "Example:\n  nacre perf --bdev 'malloc:///m0?size=64MiB' --rw randread --iodepth 32");
+    perf.add_option("--bdev", a->options.bdev, "URI of the bdev, made for this run")
+        ->required()
+        ->type_name("URI");
+    perf.add_option("--rw", a->options.rw,
+                    "read, write, rw (sequential), randread, randwrite or randrw")
+        ->capture_default_str();
+    perf.add_option("--rwmixread", a->options.rwmixread, "Percentage of reads in rw and randrw")
+        ->check(CLI::Range(0, 100))
+        ->capture_default_str();
+    perf.add_option("--bs", a->block_size, "Bytes an I/O, such as 4KiB")->capture_default_str();
+    perf.add_option("--iodepth", a->options.iodepth, "I/Os in flight, of each job")
+        ->check(CLI::Range(1, 65536))
+        ->capture_default_str();
+    perf.add_option("--numjobs", a->options.numjobs, "Jobs, each on a reactor of its own")
+        ->check(CLI::Range(1, 128))
+        ->capture_default_str();
+    perf.add_option("--runtime", a->runtime, "Seconds to run; 0: until --number_ios")
+        ->capture_default_str();
+    perf.add_option("--number_ios", a->options.number_ios, "I/Os of each job; 0: until --runtime");
+    perf.add_option("--randseed", a->options.randseed, "Seed of the addresses")
+        ->capture_default_str();
+    perf.add_option("--mode", a->mode, "auto: sleep when idle; poll: never sleep")
+        ->check(CLI::IsMember({"auto", "poll"}))
+        ->capture_default_str();
+    perf.add_flag("--precise-clock", a->options.precise_clock,
+                  "Read the clock for every I/O instead of once a turn");
+    perf.add_flag("--json", a->print_json, "Print the result as JSON");
+    perf.callback([a, &chosen] { chosen = [a] { return run(*a); }; });
+}
+
+}  // namespace nacre::cli
