@@ -8,6 +8,7 @@
 #include <chrono>
 #include <vector>
 
+#include "nacre/runtime/poller.hpp"
 #include "nacre/runtime/sync.hpp"
 #include "test_io.hpp"
 
@@ -237,6 +238,41 @@ TEST(sim_world, stalls_a_reactor_when_asked_to) {
     ASSERT_TRUE(answer);
     EXPECT_EQ(*answer, 100);
     EXPECT_GT(w.monotonic_ns() - before, 10 * second);
+}
+
+// A poller that looks at memory which another reactor writes, and is never told.
+struct watched {
+    bool flag = false;
+    event seen;
+    [[nodiscard]] bool poll() noexcept {
+        if (!flag || seen.is_set()) return false;
+        seen.set();
+        return true;
+    }
+    [[nodiscard]] bool arm() const noexcept { return !flag; }
+    void disarm() const noexcept {}
+};
+task<result<>> watch(across<watched> m) {
+    poller p("watch", *m);
+    result<> waited = co_await m->seen.wait();
+    co_return waited;
+}
+task<result<>> write_what_is_watched(across<watched> m, across<thread> other) {
+    auto watching = other->spawn(watch, m);
+    result<> slept = co_await sleep_for(second);
+    m->flag = true;
+    result<> seen = co_await watching;
+    co_return slept ? seen : slept;
+}
+
+TEST(sim_world, polls_before_it_lets_time_pass) {
+    world w(9);
+    auto rt = *runtime::make(w, {.reactors = 2});
+    thread& other = rt->make_thread("watcher", 1);
+    watched memory;
+    const std::uint64_t before = w.monotonic_ns();
+    ASSERT_TRUE(rt->block_on(write_what_is_watched, across(memory), across<thread>(other)));
+    EXPECT_LT(w.monotonic_ns() - before, second + 1'000'000);
 }
 
 TEST(sim_world, steps_a_second_runtime_too) {
