@@ -88,6 +88,8 @@ struct limits {
     std::uint64_t handshake_ns_max = 30'000'000'000;
 };
 
+struct server_state;
+
 class server {
 public:
     explicit server(bdev_registry& registry, const limits& bounds = {});
@@ -111,8 +113,7 @@ public:
     [[nodiscard]] task<void> close();
 
 private:
-    struct implementation;
-    std::unique_ptr<implementation> implementation_;
+    std::unique_ptr<server_state> state_;
 };
 
 }  // namespace nacre::nbd
