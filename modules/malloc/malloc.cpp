@@ -281,8 +281,10 @@ task<outcome<std::string>> create_malloc(bdev_registry& registry, malloc_options
             dma_buffer::allocate(a.blocks * a.block_size, {.kind = memory_kind::huge});
         if (!allocated)
             co_return fail(
-                ENOMEM, fmt::format("{}: no address space for {} blocks of {} bytes", options.name,
-                                    options.num_blocks, options.block_size));
+                ENOMEM,
+                fmt::format("{}: no memory for {} blocks of {} bytes; make it smaller, or raise "
+                            "the limit (--mem-size) if there is one",
+                            options.name, options.num_blocks, options.block_size));
         memory = std::move(*allocated);
     }  // else the registry refuses it
     auto device = std::make_shared<malloc_bdev>(std::move(a), std::move(memory), options.numa_id);

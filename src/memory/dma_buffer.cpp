@@ -7,6 +7,8 @@
 #include <cstring>
 #include <new>
 
+#include "nacre/memory/memory_policy.hpp"
+
 namespace nacre {
 namespace {
 
@@ -29,18 +31,24 @@ result<dma_buffer> dma_buffer::allocate(byte_count size, const options& o) noexc
     NACRE_ASSERT(o.alignment != 0 && (o.alignment & (o.alignment - 1)) == 0);
     if (size.value() == 0) return fail(EINVAL);
     if (size.value() > SIZE_MAX / 4) return fail(ENOMEM);
-    const bool huge = o.kind == memory_kind::huge && size.value() >= huge_page_bytes;
+    const bool huge = o.kind == memory_kind::huge && size.value() >= huge_page_bytes &&
+                      current_memory_policy().huge_pages;
     const std::size_t alignment =
         std::max({o.alignment, page_bytes, huge ? huge_page_bytes : page_bytes});
     const std::size_t bytes = round_up(size.value(), page_bytes);
     // The kernel aligns to pages only: what sticks out on either side is cut off again.
     const std::size_t mapped = bytes + (alignment - page_bytes);
 
+    if (!detail::reserve_data_memory(bytes)) return fail(ENOMEM);
     auto* made = new (std::nothrow) block;
-    if (made == nullptr) return fail(ENOMEM);
+    if (made == nullptr) {
+        detail::release_data_memory(bytes);
+        return fail(ENOMEM);
+    }
     void* const mapping = ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE,
                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (mapping == MAP_FAILED) {
+        detail::release_data_memory(bytes);
         delete made;
         return fail(ENOMEM);
     }
@@ -63,6 +71,7 @@ result<dma_buffer> dma_buffer::allocate(byte_count size, const options& o) noexc
 
 void dma_buffer::destroy(block& b) noexcept {
     ::munmap(b.mapping, b.mapping_bytes);
+    detail::release_data_memory(b.mapping_bytes);
     delete &b;
 }
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // The world of the process's own kernel. One instance; stateless but for the paths of its unix
-// listeners, which it removes when they close. Any thread.
+// listeners, which it removes when they close, and the signal masks that it changed. Any thread.
 #pragma once
+
+#include <signal.h>
 
 #include <map>
 #include <mutex>
@@ -20,6 +22,10 @@ public:
     [[nodiscard]] std::vector<unsigned> allowed_cpus() override;
     outcome<> pin_os_thread(std::span<const unsigned> cpus) override;
     void name_os_thread(const std::string& name) noexcept override;
+    [[nodiscard]] std::uint64_t process_id() const noexcept override;
+    [[nodiscard]] outcome<int> watch_signals(std::span<const int> numbers) override;
+    [[nodiscard]] int take_signal(int fd) noexcept override;
+    void unwatch_signals(int fd) noexcept override;
     [[nodiscard]] outcome<std::unique_ptr<io_driver>> make_driver(
         const driver_options& options) override;
 
@@ -52,8 +58,9 @@ private:
         std::string path;
         int lock_fd;
     };
-    std::mutex mutex_;  // guards listeners_; control path only
+    std::mutex mutex_;  // guards what follows; control path only
     std::map<int, unix_listener> listeners_;
+    std::map<int, sigset_t> masks_before_;  // likewise; by signalfd
 };
 
 }  // namespace nacre

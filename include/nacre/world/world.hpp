@@ -79,6 +79,16 @@ public:
     virtual outcome<> pin_os_thread(std::span<const unsigned> cpus) = 0;
     virtual void name_os_thread(const std::string& name) noexcept = 0;
 
+    // The process.
+    [[nodiscard]] virtual std::uint64_t process_id() const noexcept { return 1; }
+    /// Takes these signals over, for the calling OS thread and those that it makes from now on: a
+    /// descriptor that is readable while one of them is pending. -1 in a world without signals.
+    [[nodiscard]] virtual outcome<int> watch_signals(std::span<const int> numbers);
+    /// The next pending one's number; 0 if there is none.
+    [[nodiscard]] virtual int take_signal(int fd) noexcept;
+    /// On the OS thread that took them over: they do again what they did, the pending ones never.
+    virtual void unwatch_signals(int fd) noexcept;
+
     [[nodiscard]] virtual outcome<std::unique_ptr<io_driver>> make_driver(
         const driver_options& options) = 0;
 
