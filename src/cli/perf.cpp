@@ -50,51 +50,59 @@ public:
 private:
     static void completed(io_op& op) noexcept {
         auto& self = *static_cast<job*>(op.owner);
-        self.account(op);
-        self.issue(op);
+        self.result_.latency.record(self.channel_->now_ns() - op.entered_ns());
+        self.count_and_issue(op);
     }
     static void completed_precisely(io_op& op) noexcept {
         auto& self = *static_cast<job*>(op.owner);
         const std::uint64_t now = self.channel_->home().host().precise_now_ns();
         self.result_.latency.record(now - reinterpret_cast<slot&>(op).issued_ns);
-        self.count(op);
         reinterpret_cast<slot&>(op).issued_ns = now;
-        self.issue(op);
+        self.count_and_issue(op);
     }
-    void account(io_op& op) noexcept {
-        result_.latency.record(channel_->now_ns() - op.entered_ns());
-        count(op);
-    }
-    void count(io_op& op) noexcept {
+    [[gnu::always_inline]] void count_and_issue(io_op& op) noexcept {
         if (op.status.failed()) [[unlikely]]
             note_error(op.status);
         ++(op.code == opcode::read ? result_.reads : result_.writes);
+        issue(op);
     }
-    void issue(io_op& op) noexcept {
-        if (left_ == 0 || channel_->now_ns() >= deadline_ns_) [[unlikely]] {
-            finished();
-            return;
-        }
+    /// Only returns from the end of a run do anything but submit: the rest is straight.
+    [[gnu::always_inline]] void issue(io_op& op) noexcept {
+        if (left_ == 0 || channel_->now_ns() >= deadline_ns_) [[unlikely]]
+            return finished();
         --left_;
-        std::uint64_t position;
-        if (sequential_) {
-            position = next_position_;
+        if (random_only_) [[likely]]
+            op.first = lba(next_random() * blocks_per_op_);
+        else
+            choose(op);
+        if (!channel_->enter(op)) [[unlikely]]
+            refused(op);
+    }
+    /// splitmix64, scaled to the device: spread enough for addresses, and a third of prng's cost.
+    [[nodiscard]] std::uint64_t next_random() noexcept {
+        std::uint64_t z = random_state_ += 0x9e3779b97f4a7c15U;
+        z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9U;
+        z ^= z >> 27;
+        return static_cast<std::uint64_t>(static_cast<unsigned __int128>(z) * positions_ >> 64);
+    }
+    [[gnu::noinline]] void choose(io_op& op) noexcept {
+        std::uint64_t position = next_position_;
+        if (sequential_)
             next_position_ = position + 1 == positions_ ? 0 : position + 1;
-        } else {
-            position = random_.below(positions_);
-        }
-        if (read_percent_ - 1 < 99) [[unlikely]]
+        else
+            position = next_random();
+        if (read_percent_ != 0 && read_percent_ != 100)
             op.code = random_.below(100) < read_percent_ ? opcode::read : opcode::write;
         op.first = lba(position * blocks_per_op_);
-        if (!channel_->enter(op)) [[unlikely]] {
-            note_error(op.status);
-            finished();
-        }
     }
-    void finished() noexcept {
+    [[gnu::noinline]] void finished() noexcept {
         if (--active_ == 0) done_.set();
     }
-    void note_error(error e) noexcept {
+    [[gnu::noinline]] void refused(io_op& op) noexcept {
+        note_error(op.status);
+        finished();
+    }
+    [[gnu::noinline]] void note_error(error e) noexcept {
         if (result_.errors++ == 0) result_.first_error = e;
         left_ = 0;  // the first error ends the run
     }
@@ -111,6 +119,8 @@ private:
     std::uint64_t left_;
     bool sequential_;
     unsigned read_percent_;
+    bool random_only_ = !sequential_ && (read_percent_ == 0 || read_percent_ == 100);
+    std::uint64_t random_state_ = random_.next();
     unsigned active_ = 0;
     event done_;
 };
