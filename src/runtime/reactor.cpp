@@ -28,7 +28,12 @@ constinit thread_local reactor* reactor::t_current_ = nullptr;
 constinit thread_local thread* thread::t_current_ = nullptr;
 
 reactor::reactor(world& w, const reactor_options& options) noexcept
-    : world_(w), clock_(w), now_(clock_.now()), timers_(now_), busy_since_(now_), options_(options) {}
+    : world_(w),
+      clock_(w),
+      now_(clock_.now()),
+      timers_(now_),
+      busy_since_(now_),
+      options_(options) {}
 
 reactor::~reactor() { NACRE_ASSERT(t_current_ != this); }
 
@@ -123,11 +128,13 @@ void reactor::run_shuffled(run_queue& q) noexcept {
 bool reactor::run_pollers() noexcept {
     thread* const outer = thread::t_current_;
     bool worked = false;
-    // A poll may pause itself or destroy another, so each goes to the back before it runs.
-    std::size_t count = 0;
-    for (poller* p = busy_pollers_.front(); p != nullptr; p = busy_pollers_.next(*p)) ++count;
-    for (; count != 0 && !busy_pollers_.empty(); --count) {
-        poller* p = busy_pollers_.pop_front();
+    // A poll may pause itself, destroy another or make new ones, so each is stamped and goes to the
+    // back before it runs; one with this turn's stamp in front means that all had theirs.
+    const std::uint64_t stamp = statistics_.turns_busy + statistics_.turns_idle;
+    for (poller* p = busy_pollers_.front(); p != nullptr && p->polled_in_turn_ != stamp;
+         p = busy_pollers_.front()) {
+        p->polled_in_turn_ = stamp;
+        busy_pollers_.pop_front();
         busy_pollers_.push_back(*p);
         thread::t_current_ = p->owner_;
         worked |= p->run_once();

@@ -25,7 +25,7 @@ public:
     unsigned wakes = 0;
 };
 
-class stepped_world final : public world {
+class stepped_world : public world {
 public:
     static constexpr std::uint64_t start_ns = 1'000'000'000;
 

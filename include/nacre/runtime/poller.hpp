@@ -85,6 +85,7 @@ private:
     bool (*arm_)(void*) noexcept = nullptr;
     void (*disarm_)(void*) noexcept = nullptr;
     bool paused_ = true;
+    std::uint64_t polled_in_turn_ = UINT64_MAX;  // of the reactor
     thread* owner_;
     poller_statistics statistics_;
     period_timer timer_{*this};

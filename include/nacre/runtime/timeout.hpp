@@ -29,11 +29,11 @@ public:
     template <std::derived_from<promise_base> P>
     std::coroutine_handle<> await_suspend(std::coroutine_handle<P> parent) noexcept {
         stop_.follow(static_cast<promise_base&>(parent.promise()).stop());
-        thread* here = thread::current();
-        NACRE_ASSERT(here != nullptr);
-        const std::uint64_t now = here->now_ns();
+        home_ = thread::current();
+        NACRE_ASSERT(home_ != nullptr);
+        const std::uint64_t now = home_->now_ns();
         const std::uint64_t deadline = ns_ > UINT64_MAX - now ? UINT64_MAX : now + ns_;
-        here->host().timers().arm(timer_, deadline);
+        home_->host().timers().arm(timer_, deadline);
         return child_.start_under(parent, &stop_);
     }
     [[nodiscard]] T await_resume() noexcept {
@@ -50,6 +50,7 @@ private:
         explicit stop_timer(timeout_awaiter& of) noexcept
             : timer([](timer& t) noexcept {
                   timeout_awaiter& self = static_cast<stop_timer&>(t).owner;
+                  const thread_guard guard(*self.home_);  // a timer belongs to no thread
                   // Whoever was asked by its parent first ends with ECANCELED, not ETIMEDOUT.
                   self.timed_out_ = !self.stop_.stop_requested();
                   self.stop_.request_stop();
@@ -60,6 +61,7 @@ private:
     stop_source stop_;
     task<T> child_;
     std::uint64_t ns_;
+    thread* home_ = nullptr;
     bool timed_out_ = false;
     stop_timer timer_{*this};
 };

@@ -15,7 +15,8 @@
 
 namespace nacre {
 
-/// The function runs inside the reactor's turn; it makes things ready and resumes nobody.
+/// The function runs inside the reactor's turn; it makes things ready and resumes nobody. No thread
+/// is the current one then: a function that calls others' code says whose it is by a thread_guard.
 class timer : public list_hook {
 public:
     using function = void (*)(timer& self) noexcept;
