@@ -18,6 +18,14 @@ namespace {
 constexpr std::size_t backlog_max = 512;
 using kind = io_request::kind;
 
+/// Of a receive or send.
+std::uint64_t bytes_wanted(const io_request& request) noexcept {
+    if (request.iov_count == 0) return request.length;
+    std::uint64_t total = 0;
+    for (std::uint32_t i = 0; i < request.iov_count; ++i) total += request.iov[i].iov_len;
+    return total;
+}
+
 }  // namespace
 
 void socket::become_listener(std::string name, std::uint16_t port) {
@@ -52,7 +60,7 @@ bool socket::ready_for(const io_request& request) const noexcept {
         case kind::accept:
             return !listening_ || input_shut_ || !backlog_.empty();
         case kind::receive:
-            return listening_ || input || request.length == 0;
+            return listening_ || input || bytes_wanted(request) == 0;
         case kind::send:
             return listening_ || !can_send() || peer_->room() != 0;
         case kind::poll_in:
@@ -88,9 +96,16 @@ std::uint64_t socket::some_of(std::uint64_t bytes) {
 }
 
 std::int32_t socket::receive(const io_request& request) {
-    if (input_shut_ || available() == 0 || request.length == 0) return 0;
-    const std::uint64_t n = some_of(std::min<std::uint64_t>(available(), request.length));
-    std::memcpy(request.buffer, buffer_.data() + taken_, n);
+    const std::uint64_t wanted = bytes_wanted(request);
+    if (input_shut_ || available() == 0 || wanted == 0) return 0;
+    const std::uint64_t n = some_of(std::min<std::uint64_t>(available(), wanted));
+    if (request.iov_count == 0) std::memcpy(request.buffer, buffer_.data() + taken_, n);
+    std::uint64_t left = n;
+    for (std::uint32_t i = 0; i < request.iov_count && left != 0; ++i) {
+        const std::uint64_t piece = std::min<std::uint64_t>(left, request.iov[i].iov_len);
+        std::memcpy(request.iov[i].iov_base, buffer_.data() + taken_ + (n - left), piece);
+        left -= piece;
+    }
     taken_ += n;
     if (taken_ == buffer_.size()) {
         buffer_.clear();
@@ -102,8 +117,7 @@ std::int32_t socket::receive(const io_request& request) {
 
 std::int32_t socket::send(const io_request& request) {
     if (!can_send()) return -EPIPE;
-    std::uint64_t total = 0;
-    for (std::uint32_t i = 0; i < request.iov_count; ++i) total += request.iov[i].iov_len;
+    const std::uint64_t total = bytes_wanted(request);
     if (total == 0) return 0;
     std::vector<std::byte>& to = peer_->buffer_;
     if (peer_->taken_ > to.size() / 2) {

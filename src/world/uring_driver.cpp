@@ -95,7 +95,13 @@ void uring_driver::prepare(io_uring_sqe& sqe, io_request& request) noexcept {
             io_uring_prep_accept(&sqe, request.fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
             break;
         case kind::receive:
-            io_uring_prep_recv(&sqe, request.fd, request.buffer, request.length, 0);
+            if (request.iov_count == 0)
+                io_uring_prep_recv(&sqe, request.fd, request.buffer, request.length, 0);
+            else if (request.iov_count == 1)
+                io_uring_prep_recv(&sqe, request.fd, request.iov->iov_base, request.iov->iov_len,
+                                   0);
+            else
+                io_uring_prep_readv(&sqe, request.fd, request.iov, request.iov_count, 0);
             break;
         case kind::send:
             // Not WRITEV: to a peer that is gone it raises SIGPIPE, which ends the process.

@@ -29,7 +29,7 @@ struct io_request : work {
         zero_range,  ///< offset, length: zeros, allocated or not
         allocate,    ///< offset, length
         accept,      ///< result: the new descriptor, close-on-exec and non-blocking
-        receive,     ///< buffer, length; result 0 is the peer's half close
+        receive,     ///< buffer, length, or iov, iov_count; result 0 is the peer's half close
         send,        ///< iov, iov_count; completes when some bytes went out
         poll_in,     ///< fd becomes readable
     };
