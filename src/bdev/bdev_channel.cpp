@@ -6,7 +6,7 @@ namespace nacre {
 io_awaiter::stop_link::stop_link(io_awaiter& a) noexcept
     : stop_callback([](stop_callback& self) noexcept {
           io_awaiter& waiting = static_cast<stop_link&>(self).owner;
-          waiting.channel_->request_abort(waiting.op_);
+          waiting.channel_->abort(waiting.op_);
       }),
       owner(a) {}
 

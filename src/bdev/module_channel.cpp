@@ -2,6 +2,7 @@
 #include "nacre/bdev/module_channel.hpp"
 
 #include <algorithm>
+#include <climits>
 #include <cstdlib>
 #include <memory>
 #include <new>
@@ -34,10 +35,32 @@ constexpr std::uint32_t range_opcodes = bit(opcode::unmap) | bit(opcode::write_z
                                         bit(opcode::copy) | bit(opcode::seek_data) |
                                         bit(opcode::seek_hole);
 constexpr std::uint32_t splittable_opcodes = bit(opcode::read) | bit(opcode::write);
-/// Marks an op that is in the list of outstanding ones.
-constexpr std::uint8_t flag_linked = 0x80;
-/// Marks an op that a coroutine of the channel carries out by child ops.
-constexpr std::uint8_t flag_emulated = 0x40;
+// The channel's own marks on an op.
+constexpr std::uint8_t flag_linked = 0x80;    // in the list of outstanding ones
+constexpr std::uint8_t flag_emulated = 0x40;  // carried out by child ops, in a coroutine
+constexpr std::uint8_t flag_waiting = 0x20;   // for the device to have memory again
+constexpr std::uint8_t flag_retried = 0x10;   // has waited once already: goes to the front
+constexpr std::uint8_t flag_given_up = 0x08;
+
+/// The device is asked again this often while nothing else tells that it has memory, ever more
+/// seldom.
+constexpr std::uint64_t memory_retry_ns = 100'000;
+constexpr unsigned memory_timer_shift_max = 7;
+
+/// The piece that an emulated op waits for, where its own backend_area would be.
+class current_piece {
+public:
+    current_piece(io_op& whole, io_op& piece) noexcept : whole_(whole) { of(whole) = &piece; }
+    current_piece(const current_piece&) = delete;
+    current_piece& operator=(const current_piece&) = delete;
+    ~current_piece() { of(whole_) = nullptr; }
+    [[nodiscard]] static io_op*& of(io_op& whole) noexcept {
+        return *reinterpret_cast<io_op**>(whole.backend_area.data());
+    }
+
+private:
+    io_op& whole_;
+};
 
 }  // namespace
 
@@ -64,19 +87,22 @@ void module_channel::request_abort(io_op&) noexcept {}
 void io_op::run_user(work& w) noexcept {
     auto& op = static_cast<io_op&>(w);
     if (!op.come_back()) return;
-    op.entry_->finished(op);
+    if (!op.entry_->finished(op)) return;
     op.done(op);
 }
 
 void io_op::run_child(work& w) noexcept {
     auto& op = static_cast<io_op&>(w);
     if (!op.come_back()) return;
-    op.entry_->finished_child(op);
+    if (!op.entry_->finished_child(op)) return;
     op.done(op);
 }
 
-void module_channel::finished_child(io_op& op) noexcept {
+bool module_channel::finished_child(io_op& op) noexcept {
     --in_flight_;
+    if (op.status.failed() || (slow_ & slow_memory) != 0) [[unlikely]] {
+        if (must_wait_again(op)) return false;
+    }
     if (op.status.failed()) [[unlikely]] {
         io_counters& c = statistics_.of(op.code);
         ++statistics_.errors;
@@ -85,6 +111,7 @@ void module_channel::finished_child(io_op& op) noexcept {
     }
     if (in_flight_ == 0 && (slow_ & slow_removed) != 0) [[unlikely]]
         drained_.notify_all();
+    return true;
 }
 
 int module_channel::check_range(io_op& op) const noexcept {
@@ -114,49 +141,68 @@ bool module_channel::enter_slow(io_op& op) noexcept {
         return refuse(ENOTSUP);
     if (const int wrong = check_range(op); wrong != 0) return refuse(wrong);
 
-    if (emulated) return start_emulation(op, write_zeroes_by_writing(op));
-    const bdev_attributes& a = device_.attributes();
-    if ((slow_ & slow_alignment) != 0 && (data_opcodes & bit(op.code)) != 0 &&
-        !op.data.aligned(a.buffer_alignment))
-        return start_emulation(op, carry_out_bounced(op));
-    if ((splittable_opcodes & bit(op.code)) != 0) {
-        const std::uint64_t boundary = a.optimal_boundary.value();
-        const std::uint64_t last = op.first.value() + op.blocks.value() - 1;
-        const bool crosses = boundary != 0 && op.first.value() / boundary != last / boundary;
-        if (crosses || (a.transfer_bytes_max != 0 && op.data.size() > a.transfer_bytes_max))
-            return start_emulation(op, carry_out_in_pieces(op));
-    }
+    op.flags &= io_op::flag_fua;  // an op may be used again
     start(op);
     op.entered_ns_ = now_ns();
     if ((slow_ & slow_timeout) != 0) link_outstanding(op);
-    submit(op);
+    if ((slow_ & slow_memory) != 0)
+        wait_for_memory(op);  // behind those that came first
+    else
+        dispatch(op);
     return true;
 }
 
-bool module_channel::start_emulation(io_op& op, task<void> emulation) noexcept {
-    if (!emulation.valid()) {
-        op.status = error::posix(ENOMEM);
-        ++statistics_.errors;
-        return false;
+void module_channel::dispatch(io_op& op) noexcept {
+    op.flags &= static_cast<std::uint8_t>(~flag_emulated);
+    if (!emulate(op)) submit(op);
+}
+
+bool module_channel::emulate(io_op& op) noexcept {
+    const bdev_attributes& a = device_.attributes();
+    if (op.code == opcode::write_zeroes && (supported_ & bit(opcode::write_zeroes)) == 0) {
+        start_emulation(op, write_zeroes_by_writing(op));
+        return true;
     }
-    start(op);
-    op.flags |= flag_emulated;
-    op.entered_ns_ = now_ns();
-    children_.spawn(std::move(emulation));
+    if ((slow_ & slow_alignment) != 0 && (data_opcodes & bit(op.code)) != 0 &&
+        !op.data.aligned(a.buffer_alignment)) {
+        start_emulation(op, carry_out_bounced(op));
+        return true;
+    }
+    if ((splittable_opcodes & bit(op.code)) == 0) return false;
+    const std::uint64_t boundary = a.optimal_boundary.value();
+    const std::uint64_t last = op.first.value() + op.blocks.value() - 1;
+    const bool crosses = boundary != 0 && op.first.value() / boundary != last / boundary;
+    if (!crosses && (a.transfer_bytes_max == 0 || op.data.size() <= a.transfer_bytes_max))
+        return false;
+    start_emulation(op, carry_out_in_pieces(op));
     return true;
+}
+
+void module_channel::start_emulation(io_op& op, task<void> emulation) noexcept {
+    if (!emulation.valid()) {
+        wait_for_memory(op);
+        return;
+    }
+    op.flags |= flag_emulated;
+    current_piece::of(op) = nullptr;
+    children_.spawn(std::move(emulation));
 }
 
 task<void> module_channel::write_zeroes_by_writing(io_op& op) {
     const std::uint64_t piece_blocks = zero_piece_bytes >> block_shift_;
     error status;
-    for (std::uint64_t done = 0; done < op.blocks.value() && status.ok();) {
+    std::uint64_t done = 0;
+    while (done < op.blocks.value() && status.ok()) {
         const std::uint64_t n = std::min(piece_blocks, op.blocks.value() - done);
         const const_iov_view piece(zeros, n << block_shift_);
+        if ((op.flags & flag_given_up) != 0) break;
         child_io write(*this, opcode::write, op.first + block_count(done), piece.borrowed(),
                        op.flags);
+        const current_piece current(op, write.op());
         status = co_await write;
         done += n;
     }
+    if (status.ok() && done < op.blocks.value()) status = error::posix(ECANCELED);
     op.complete(status);
 }
 
@@ -168,15 +214,19 @@ task<void> module_channel::carry_out_in_pieces(io_op& op) {
             ? UINT64_MAX
             : std::max<std::uint64_t>(a.transfer_bytes_max >> block_shift_, 1);
     error status;
-    for (std::uint64_t done = 0; done < op.blocks.value() && status.ok();) {
+    std::uint64_t done = 0;
+    while (done < op.blocks.value() && status.ok()) {
         std::uint64_t n = std::min(op.blocks.value() - done, transfer);
         const std::uint64_t at = op.first.value() + done;
         if (boundary != 0) n = std::min(n, boundary - at % boundary);
+        if ((op.flags & flag_given_up) != 0) break;
         child_io piece(*this, op.code, lba(at),
                        op.data.slice(done << block_shift_, n << block_shift_), op.flags);
+        const current_piece current(op, piece.op());
         status = co_await piece;
         done += n;
     }
+    if (status.ok() && done < op.blocks.value()) status = error::posix(ECANCELED);
     op.complete(status);
 }
 
@@ -195,7 +245,8 @@ task<void> module_channel::carry_out_bounced(io_op& op) {
     if (two_buffers) second = allocate_aligned(a.buffer_alignment, at_once << block_shift_);
     error status;
     if (buffer == nullptr || (two_buffers && second == nullptr)) status = error::posix(ENOMEM);
-    for (std::uint64_t done = 0; done < op.blocks.value() && status.ok();) {
+    std::uint64_t done = 0;
+    while (done < op.blocks.value() && status.ok()) {
         std::uint64_t n = std::min(op.blocks.value() - done, at_once);
         const std::uint64_t boundary = a.optimal_boundary.value();
         if (boundary != 0 && !two_buffers)
@@ -210,14 +261,18 @@ task<void> module_channel::carry_out_bounced(io_op& op) {
         }
         child_io piece(*this, op.code, op.first + block_count(done), bounce, op.flags);
         if (two_buffers) piece.op().expected = &expected;
+        if ((op.flags & flag_given_up) != 0) break;
+        const current_piece current(op, piece.op());
         status = co_await piece;
         if (op.code == opcode::read && status.ok()) user.copy_from(buffer.get());
         done += n;
     }
+    if (status.ok() && done < op.blocks.value()) status = error::posix(ECANCELED);
     op.complete(status);
 }
 
-void module_channel::finished_slow(io_op& op) noexcept {
+bool module_channel::finished_slow(io_op& op) noexcept {
+    if (must_wait_again(op)) return false;
     if ((op.flags & flag_linked) != 0) unlink_outstanding(op);
     if ((op.flags & io_op::flag_timed_out) != 0 && op.status.failed())
         op.status = error::posix(ETIMEDOUT);
@@ -231,17 +286,115 @@ void module_channel::finished_slow(io_op& op) noexcept {
             c.bytes -= op.data.size();
         }
     }
+    op.flags &= io_op::flag_fua | io_op::flag_timed_out;
     if (in_flight_ == 0 && (slow_ & slow_removed) != 0) drained_.notify_all();
+    return true;
 }
 
 task<result<>> module_channel::drain_removed() {
     set_slow(slow_removed);
+    retry_waiting(UINT_MAX);
     while (in_flight_ != 0) {
         result<> waited = co_await drained_.wait();
         if (!waited) co_return fail(waited.error());
     }
     result<> joined = co_await children_.join();
     co_return joined;
+}
+
+// --- Lack of memory below, and giving up ---------------------------------------------------------
+
+bool module_channel::must_wait_again(io_op& op) noexcept {
+    if (!op.status.is(ENOMEM)) {
+        memory_timer_shift_ = 0;
+        // Something came through: there may be room for it and for one more.
+        if ((slow_ & slow_memory) != 0) retry_waiting(2);
+        return false;
+    }
+    if ((slow_ & slow_removed) != 0 || (op.flags & flag_given_up) != 0) {
+        op.status = error::posix((slow_ & slow_removed) != 0 ? ENODEV : ECANCELED);
+        return false;
+    }
+    ++in_flight_;
+    wait_for_memory(op);
+    return true;
+}
+
+void module_channel::wait_for_memory(io_op& op) noexcept {
+    set_slow(slow_memory);
+    if (waiting_first_ == nullptr || (op.flags & flag_retried) != 0) {
+        op.next = waiting_first_;
+        if (waiting_first_ == nullptr) waiting_last_ = &op;
+        waiting_first_ = &op;
+    } else {
+        op.next = nullptr;
+        waiting_last_->next = &op;
+        waiting_last_ = &op;
+    }
+    op.flags |= flag_waiting | flag_retried;
+    if (!memory_timer_.armed())
+        home_.host().timers().arm(memory_timer_,
+                                  now_ns() + (memory_retry_ns << memory_timer_shift_));
+}
+
+void module_channel::retry_waiting(unsigned count) noexcept {
+    work* chain = nullptr;
+    for (work** end = &chain; count != 0 && waiting_first_ != nullptr; --count) {
+        *end = waiting_first_;
+        waiting_first_ = waiting_first_->next;
+        end = &(*end)->next;
+        *end = nullptr;
+    }
+    if (waiting_first_ == nullptr) {
+        slow_ &= ~std::uint32_t{slow_memory};
+        fast_ = slow_ == 0 ? supported_ : 0;
+        memory_timer_.cancel();
+    }
+    while (chain != nullptr) {
+        auto& op = static_cast<io_op&>(*chain);
+        chain = chain->next;
+        op.flags &= static_cast<std::uint8_t>(~flag_waiting);
+        if ((slow_ & slow_removed) != 0)
+            op.complete(error::posix(ENODEV));
+        else if (op.run == &io_op::run_child)
+            submit(op);
+        else
+            dispatch(op);
+    }
+}
+
+module_channel::memory_timer::memory_timer(module_channel& c) noexcept
+    : timer([](timer& t) noexcept {
+          module_channel& channel = static_cast<memory_timer&>(t).owner;
+          if (channel.memory_timer_shift_ < memory_timer_shift_max) ++channel.memory_timer_shift_;
+          const thread_guard guard(channel.home_);
+          channel.retry_waiting(1);
+          if (channel.waiting_first_ != nullptr && !channel.memory_timer_.armed())
+              channel.home_.host().timers().arm(
+                  channel.memory_timer_,
+                  channel.now_ns() + (memory_retry_ns << channel.memory_timer_shift_));
+      }),
+      owner(c) {}
+
+void module_channel::stop_waiting(io_op& op) noexcept {
+    work* before = nullptr;
+    for (work* w = waiting_first_; w != &op; w = w->next) before = w;
+    (before == nullptr ? waiting_first_ : before->next) = op.next;
+    if (waiting_last_ == &op) waiting_last_ = before;
+    op.flags &= static_cast<std::uint8_t>(~flag_waiting);
+    if (waiting_first_ == nullptr) retry_waiting(0);
+}
+
+void module_channel::abort(io_op& op) noexcept {
+    op.flags |= flag_given_up;
+    if ((op.flags & flag_waiting) != 0) {
+        stop_waiting(op);
+        op.complete(error::posix(ECANCELED));
+    } else if ((op.flags & flag_emulated) == 0) {
+        request_abort(op);
+    } else if (io_op* piece = current_piece::of(op); piece != nullptr) {
+        abort(*piece);
+    }
 }
 
 // --- Timeouts -----------------------------------------------------------------------------------
@@ -293,7 +446,7 @@ void module_channel::check_timeouts() noexcept {
         }
         if ((op->flags & io_op::flag_timed_out) != 0) continue;
         op->flags |= io_op::flag_timed_out;
-        request_abort(*op);
+        abort(*op);
     }
 }
 

@@ -7,6 +7,10 @@
 // same op coming from the layer above (`forward`). Only the first checks bounds, because layers
 // submit what they derived from checked ops. Each op is refused, or completes exactly once.
 //
+// An op that comes back with ENOMEM has met a device (or a layer) that is out of memory for a
+// moment. That is flow control, not an error: where it entered, it waits in a FIFO and goes down
+// again when another op has come back, or after a while.
+//
 // Thread-bound. Instructions per op: bench/budgets.tsv.
 #pragma once
 
@@ -29,8 +33,9 @@ public:
     module_channel& operator=(const module_channel&) = delete;
     virtual ~module_channel();
 
-    /// A user's op, with `run` set to io_op::run_awaited (its owner is a coroutine) or run_user (its
-    /// `done` is called). Returns false if it was refused, with op.status set: nothing will be run.
+    /// A user's op, with `run` set to io_op::run_awaited (its owner is a coroutine) or run_user
+    /// (its `done` is called). Returns false if it was refused, with op.status set: nothing will be
+    /// run.
     inline bool enter(io_op& op) noexcept;
     /// A child op that a layer made: op.code, first, blocks, data, done and owner are set, within
     /// the device's bounds, alignment and native operations. Always completes through `done`.
@@ -51,8 +56,11 @@ public:
     /// The turn's stamp.
     [[nodiscard]] std::uint64_t now_ns() const noexcept { return now_; }
 
-    /// Asks the backend to give `op` up early; it still completes, with ECANCELED or its real
-    /// status. The default cannot. Only for ops that are outstanding here.
+    /// Gives up `op`, a user's or child op that entered here, early if that is possible.
+    void abort(io_op& op) noexcept;
+    /// The module's part of it: asks whatever carries out `op`; it still completes, once, with
+    /// ECANCELED or its real status. The op may have completed already and not be run yet: then
+    /// this does nothing. The default cannot.
     virtual void request_abort(io_op& op) noexcept;
     /// Each outstanding op of a user is asked to give up and comes back as timed out (ETIMEDOUT)
     /// when it takes longer than this; 0 ends it. Concerns ops that enter from now on.
@@ -78,6 +86,7 @@ private:
         slow_alignment = 4,  // buffers must be checked
         slow_timeout = 8,    // outstanding ops are kept in a list
         slow_transfer = 16,  // longer than the device takes at once
+        slow_memory = 32,    // ops wait for the device to have memory again
     };
     void count(io_op& op) noexcept {
         io_counters& c = statistics_.by_opcode[static_cast<unsigned>(op.code)];
@@ -93,14 +102,14 @@ private:
         slow_ |= bits;
         fast_ = 0;
     }
-    /// A user's op came back: its figures.
-    void finished(io_op& op) noexcept {
+    /// A user's op came back: its figures. False if it goes down again, because the device was out
+    /// of memory for a moment.
+    [[nodiscard]] bool finished(io_op& op) noexcept {
         --in_flight_;
-        if (op.status.failed() || slow_ != 0) [[unlikely]] {
-            finished_slow(op);
-            return;
-        }
+        if (op.status.failed() || slow_ != 0) [[unlikely]]
+            return finished_slow(op);
         count_finished(op);
+        return true;
     }
     void count_finished(io_op& op) noexcept {
         io_counters& c = statistics_.by_opcode[static_cast<unsigned>(op.code)];
@@ -113,13 +122,23 @@ private:
     }
     [[gnu::noinline]] bool enter_slow(io_op& op) noexcept;
     [[nodiscard]] int check_range(io_op& op) const noexcept;
-    [[gnu::noinline]] void finished_slow(io_op& op) noexcept;
-    bool start_emulation(io_op& op, task<void> emulation) noexcept;
+    [[gnu::noinline]] bool finished_slow(io_op& op) noexcept;
+    /// Submits a user's op that has been started, or carries it out by child ops.
+    void dispatch(io_op& op) noexcept;
+    /// Starts the coroutine below that it takes; false if it takes none.
+    [[nodiscard]] bool emulate(io_op& op) noexcept;
+    void start_emulation(io_op& op, task<void> emulation) noexcept;
+    /// An op came back: whether it failed for lack of memory and therefore waits, uncounted, to
+    /// be submitted again.
+    [[nodiscard]] bool must_wait_again(io_op& op) noexcept;
+    void wait_for_memory(io_op& op) noexcept;
+    void retry_waiting(unsigned count) noexcept;
+    void stop_waiting(io_op& op) noexcept;
     task<void> write_zeroes_by_writing(io_op& op);
     task<void> carry_out_in_pieces(io_op& op);
     task<void> carry_out_bounced(io_op& op);
     void check_timeouts() noexcept;
-    void finished_child(io_op& op) noexcept;
+    [[nodiscard]] bool finished_child(io_op& op) noexcept;
     void link_outstanding(io_op& op) noexcept;
     void unlink_outstanding(io_op& op) noexcept;
 
@@ -145,6 +164,14 @@ private:
         explicit timeout_timer(module_channel& c) noexcept;
         module_channel& owner;
     } timeout_timer_{*this};
+    // Ops that the device had no memory for, first come first served, linked by work::next.
+    work* waiting_first_ = nullptr;
+    work* waiting_last_ = nullptr;
+    unsigned memory_timer_shift_ = 0;
+    struct memory_timer : timer {
+        explicit memory_timer(module_channel& c) noexcept;
+        module_channel& owner;
+    } memory_timer_{*this};
     condition drained_;
     scope children_;
     unsigned handles_ = 0;  // bdev_channels open on it; guarded by the device's mutex
@@ -159,8 +186,8 @@ inline bool module_channel::enter(io_op& op) noexcept {
     const std::uint64_t bytes = op.data.size();
     const std::uint64_t blocks = bytes >> block_shift_;
     const std::uint64_t size = device_blocks_.load(std::memory_order_relaxed);
-    if ((fast_ & bit(op.code)) == 0 || (bytes & block_mask_) != 0 || blocks == 0 ||
-        blocks > size || op.first.value() > size - blocks) [[unlikely]]
+    if ((fast_ & bit(op.code)) == 0 || (bytes & block_mask_) != 0 || blocks == 0 || blocks > size ||
+        op.first.value() > size - blocks) [[unlikely]]
         return enter_slow(op);
     op.blocks = block_count(blocks);
     start(op);
@@ -191,7 +218,7 @@ inline bool io_op::come_back() noexcept {
 inline void io_op::run_awaited(work& w) noexcept {
     auto& op = static_cast<io_op&>(w);
     if (!op.come_back()) return;
-    op.entry_->finished(op);
+    if (!op.entry_->finished(op)) return;
     std::coroutine_handle<>::from_address(op.owner).resume();
 }
 
