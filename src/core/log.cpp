@@ -45,6 +45,7 @@ struct settings {
     level print_level = level::notice;
     level sink_level = level::notice;
     bool timestamps = false;
+    bool silent = false;
     bool table_linked = false;
     sink second = nullptr;
     void* context = nullptr;
@@ -193,6 +194,11 @@ bool timestamps() noexcept {
     return state.timestamps;
 }
 
+void silence(bool on) noexcept {
+    const std::lock_guard guard(state.lock);
+    state.silent = on;
+}
+
 void set_sink(sink function, void* context) noexcept {
     const std::lock_guard guard(state.lock);
     state.second = function;
@@ -205,7 +211,7 @@ void write(level l, std::string_view component, std::string_view text) noexcept 
     const std::lock_guard guard(state.lock);
     if (state.second != nullptr && l <= state.sink_level)
         state.second(state.context, l, component, text);
-    if (l > state.print_level) return;
+    if (l > state.print_level || state.silent) return;
     try {
         print(l, component, text);
     } catch (const std::exception&) {

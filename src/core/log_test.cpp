@@ -79,6 +79,13 @@ TEST_F(logging, shows_control_characters_escaped_and_ends_the_line_once) {
               "notice x: a\\x1b[31m\tb\\x0d\nc\n");
 }
 
+TEST_F(logging, prints_nothing_while_it_is_silenced) {
+    log::silence(true);
+    EXPECT_EQ(standard_error_of([] { log::error("nbd", "gone"); }), "");
+    log::silence(false);
+    EXPECT_EQ(standard_error_of([] { log::error("nbd", "gone"); }), "error nbd: gone\n");
+}
+
 TEST_F(logging, prints_timestamps_when_asked) {
     log::enable_timestamps(true);
     EXPECT_TRUE(log::timestamps());

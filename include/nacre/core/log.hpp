@@ -75,6 +75,8 @@ void set_level(level l) noexcept;
 /// On at start: each line on standard error begins with "2026-11-21 07:33:11.123456 ".
 void enable_timestamps(bool on) noexcept;
 [[nodiscard]] bool timestamps() noexcept;
+/// While it is on, standard error gets nothing: for programs that break things on purpose.
+void silence(bool on) noexcept;
 
 /// The second sink gets every message up to the level, from any thread, one at a time. Null removes
 /// it; when set_sink returns, the old one is not running.
