@@ -118,15 +118,32 @@ function(nacre_examples)
     endforeach()
 endfunction()
 
-# bench/: *_bench.cpp that measure more than one room, and *_test.py that hold the budgets, counted
-# on the binary as it ships, so only in a release build by g++.
+# bench/: *_bench.cpp that measure more than one room; budgets.tsv, whose groups are one test each,
+# "budgets.<group>", and *_test.py. What is counted is the binary as it ships, so only in a release
+# build by g++.
 function(nacre_benches)
+    set(primitives "${PROJECT_SOURCE_DIR}/src/runtime/primitives_bench.cpp")
+    add_executable(nacre_budget_driver "${PROJECT_SOURCE_DIR}/bench/budget_driver.cpp"
+                                       "${primitives}")
+    target_link_libraries(nacre_budget_driver PRIVATE nacre_runtime)
     nacre_sources(sources "${PROJECT_SOURCE_DIR}/bench" "_bench.cpp" FLAT)
     if(sources)
         nacre_bench(nacre_all_bench all nacre_app nacre_sim SOURCES ${sources})
     endif()
     nacre_sources(scripts "${PROJECT_SOURCE_DIR}/bench" "_test.py" FLAT)
     if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_BUILD_TYPE STREQUAL "Release")
+        set(table "${PROJECT_SOURCE_DIR}/bench/budgets.tsv")
+        set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${table}")
+        file(STRINGS "${table}" rows REGEX "^[a-z]")
+        list(TRANSFORM rows REPLACE "\t.*" "")
+        list(REMOVE_ITEM rows group)
+        list(REMOVE_DUPLICATES rows)
+        foreach(group IN LISTS rows)
+            add_test(NAME budgets.${group}
+                     COMMAND ${NACRE_PYTHON} -B "${PROJECT_SOURCE_DIR}/bench/budgets.py"
+                             --build "${PROJECT_BINARY_DIR}" ${group})
+            set_tests_properties(budgets.${group} PROPERTIES LABELS budget TIMEOUT 300)
+        endforeach()
         foreach(script IN LISTS scripts)
             cmake_path(GET script STEM name)
             string(REGEX REPLACE "_test$" "" name "${name}")
