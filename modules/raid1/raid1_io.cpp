@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// The path of every I/O: channel.hpp says how it works. What is rare is in channel.cpp.
+#include "modules/raid1/array.hpp"
+#include "modules/raid1/channel.hpp"
+
+namespace nacre::raid {
+namespace {
+
+constexpr std::uint32_t ranged_opcodes =
+    bit(opcode::write) | bit(opcode::unmap) | bit(opcode::write_zeroes);
+
+block_range range_of(const io_op& op) noexcept {
+    if ((ranged_opcodes & bit(op.code)) == 0) return {};
+    return {op.first.value(), op.first.value() + op.blocks.value()};
+}
+
+}  // namespace
+
+void raid1_channel::submit(io_op& op) noexcept {
+    if (op.code == opcode::read)
+        submit_read(op);
+    else
+        submit_write(op);
+}
+
+// --- Reads --------------------------------------------------------------------------------------
+
+unsigned raid1_channel::choose_leg() noexcept {
+    // The least busy one; among equals the one after the last.
+    unsigned best = slots_;
+    std::uint32_t least = UINT32_MAX;
+    unsigned k = next_leg_;
+    for (unsigned i = 0; i < slots_; ++i) {
+        if (k >= slots_) k = 0;
+        if ((readable_ >> k & 1) != 0 && legs_[k].reading < least) {
+            least = legs_[k].reading;
+            best = k;
+        }
+        ++k;
+    }
+    next_leg_ = best + 1;
+    return best;
+}
+
+void raid1_channel::submit_read(io_op& op) noexcept {
+    const unsigned k = choose_leg();
+    if (k == slots_) [[unlikely]] {
+        op.complete(error::posix(EIO));
+        return;
+    }
+    send(op, k, k);
+}
+
+inline void raid1_channel::send(io_op& op, unsigned started, unsigned k) noexcept {
+    leg& l = legs_[k];
+    ++l.reading;
+    op.push_layer(&read_came_back, &states_[started * slots_ + k]);
+    op.first += l.offset;
+    l.base->forward(op);
+}
+
+hook_verdict raid1_channel::read_came_back(io_op& op, void* context) noexcept {
+    const auto& s = *static_cast<const read_state*>(context);
+    raid1_channel& self = *s.channel;
+    op.first = op.pushed_first();
+    --self.legs_[s.current].reading;
+    if (self.progress_.has_waiters()) [[unlikely]]
+        self.progress_.notify_all();
+    if (op.status.failed()) [[unlikely]]
+        return self.read_failed(op, s);
+    return hook_verdict::done;
+}
+
+hook_verdict raid1_channel::read_failed(io_op& op, const read_state& s) noexcept {
+    if (op.status.is(ECANCELED) || (op.flags & io_op::flag_timed_out) != 0)
+        return hook_verdict::done;
+    if (op.status.is(ENOMEM)) {
+        legs_[s.current].reads_again.push(op);
+        ++legs_[s.current].reading;
+        op.push_layer(&read_came_back, const_cast<read_state*>(&s));
+        retry_later();
+        return hook_verdict::resubmitted;
+    }
+    for (unsigned k = (s.current + 1) % slots_; k != s.started; k = (k + 1) % slots_) {
+        if ((active_ >> k & 1) == 0) continue;
+        op.status = error();
+        send(op, s.started, k);
+        return hook_verdict::resubmitted;
+    }
+    return hook_verdict::done;
+}
+
+// --- Writes -------------------------------------------------------------------------------------
+
+void raid1_channel::submit_write(io_op& op) noexcept {
+    const block_range range = range_of(op);
+    if (guard_ != 0 && !admit(op, range)) return;
+    start_write(op, range);
+}
+
+inline void raid1_channel::start_write(io_op& op, const block_range& range) noexcept {
+    write_group* g = free_groups_;
+    if (g == nullptr) [[unlikely]] {
+        g = make_group();
+        if (g == nullptr) {
+            starved_.push(op);
+            retry_later();
+            return;
+        }
+    } else {
+        free_groups_ = g->next_group;
+    }
+    const leg_mask legs = writable_;
+    if (legs == 0) [[unlikely]] {
+        release(*g);
+        op.complete(error::posix(EIO));
+        return;
+    }
+    g->parent = &op;
+    g->range = range;
+    g->code = op.code;
+    g->sent = g->pending = legs;
+    in_flight_writes_.push_back(*g);
+    for (leg_mask rest = legs; rest != 0; rest &= rest - 1) {
+        const auto k = static_cast<unsigned>(__builtin_ctz(rest));
+        io_op& child = g->children[k];
+        child.code = op.code;
+        child.flags = op.flags & io_op::flag_fua;
+        child.first = op.first + legs_[k].offset;
+        child.blocks = op.blocks;
+        child.data = op.data;
+        legs_[k].base->submit_child(child);
+    }
+}
+
+void raid1_channel::child_came_back(io_op& child) noexcept {
+    write_group& g = *static_cast<write_group*>(child.owner);
+    const leg_mask bit_of_leg = leg_mask{1} << (&child - g.children);
+    if (child.status.failed()) [[unlikely]] {
+        if (!g.channel->child_failed(g, child, bit_of_leg)) return;
+    }
+    g.pending &= ~bit_of_leg;
+    if (g.pending == 0) g.channel->finish(g);
+}
+
+inline void raid1_channel::finish(write_group& g) noexcept {
+    if ((g.failed | g.cancelled) != 0) [[unlikely]] {
+        report(g);
+        return;
+    }
+    io_op& op = *g.parent;
+    g.list_hook::unlink();
+    g.next_group = free_groups_;
+    free_groups_ = &g;
+    if (progress_.has_waiters()) [[unlikely]]
+        progress_.notify_all();
+    op.complete();
+}
+
+void raid1_channel::retry_parked() noexcept {
+    op_queue waiting = parked_.take();
+    while (io_op* op = waiting.pop()) submit_write(*op);
+}
+
+void raid1_channel::retry_starved() noexcept {
+    op_queue waiting = starved_.take();
+    while (io_op* op = waiting.pop()) submit_write(*op);
+    for (unsigned k = 0; k < slots_; ++k) {
+        leg& l = legs_[k];
+        op_queue reads = l.reads_again.take();
+        while (io_op* op = reads.pop()) {
+            if ((active_ >> k & 1) == 0) {
+                op->complete(error::posix(EIO));  // to its hook, which goes on to the next leg
+                continue;
+            }
+            op->status = error();
+            op->first += l.offset;
+            l.base->forward(*op);
+        }
+        op_queue children = l.children_again.take();
+        while (io_op* child = children.pop()) {
+            const write_group& g = *static_cast<const write_group*>(child->owner);
+            child->first = g.parent->first + l.offset;
+            child->status = error();
+            l.base->submit_child(*child);
+        }
+    }
+}
+
+}  // namespace nacre::raid

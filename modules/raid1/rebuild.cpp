@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// The process of an array: making active legs equal where they may differ, and rebuilding a leg.
+// Both go window by window. A window is locked on all threads, so that no write is under way in it
+// while it is copied; writes elsewhere go on, to all legs including the target.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+#include <cstring>
+
+#include "modules/raid1/array.hpp"
+#include "modules/raid1/leg_io.hpp"
+#include "nacre/core/bytes.hpp"
+#include "nacre/core/log.hpp"
+#include "nacre/memory/dma_buffer.hpp"
+#include "nacre/runtime/sleep.hpp"
+
+namespace nacre::raid {
+
+/// What one run of the process copies, and where to.
+struct raid1_array::copy_plan {
+    bool only_different;  // compare first: the targets are mostly equal
+    leg_mask targets;     // 0: all writable legs but the one that was read
+    dma_buffer buffer;    // of one window
+    dma_buffer other;     // the same, for comparing
+};
+
+std::uint64_t raid1_array::window_blocks() const noexcept {
+    return std::max<std::uint64_t>(
+        std::uint64_t{module_.options_.process_window_size_kb} * 1024 / block_size_, 1);
+}
+
+task<void> raid1_array::process_loop() {
+    while (true) {
+        result<> done;
+        if (!differing_.empty()) {
+            done = co_await make_equal();
+        } else if (rebuilding_ != 0) {
+            const auto k = static_cast<unsigned>(__builtin_ctz(rebuilding_));
+            done = co_await rebuild(k);
+        } else {
+            result<> due = co_await process_due_.wait();
+            if (!due) co_return;
+            continue;
+        }
+        process_type_ = nullptr;
+        if (done) continue;
+        if (done.error().is(ECANCELED)) co_return;
+        // Nobody could read it. Perhaps somebody can later.
+        result<> slept = co_await sleep_for(tuning().record_retry_ns);
+        if (!slept) co_return;
+    }
+}
+
+// --- Windows ------------------------------------------------------------------------------------
+
+task<result<>> raid1_array::lock_window(block_range window) {
+    struct lock_order final : channel_order {
+        explicit lock_order(block_range w) noexcept : window(w) {}
+        void carry_out(raid1_channel& channel) noexcept override { channel.lock(window); }
+        block_range window;
+    } lock(window);
+    struct quiet_wait final : channel_wait {
+        explicit quiet_wait(block_range w) noexcept : window(w) {}
+        bool satisfied(raid1_channel& channel) noexcept override {
+            return !channel.writes_overlap(window);
+        }
+        block_range window;
+    } quiet(window);
+    {
+        const std::lock_guard guard(shared_mutex_);
+        shared_lock_ = window;
+    }
+    co_await tell_channels(lock);
+    result<> waited = co_await wait_for_channels(quiet);
+    co_return waited;
+}
+
+task<void> raid1_array::unlock_window() {
+    struct unlock_order final : channel_order {
+        void carry_out(raid1_channel& channel) noexcept override { channel.unlock(); }
+    } unlock;
+    {
+        const std::lock_guard guard(shared_mutex_);
+        shared_lock_ = {};
+    }
+    co_await tell_channels(unlock);
+}
+
+task<result<>> raid1_array::copy_window(copy_plan& plan, block_range window) {
+    const std::uint64_t began_ns = home_.now_ns();
+    if (!tuning().break_rebuild) {
+        result<> locked = co_await lock_window(window);
+        if (!locked) {
+            co_await unlock_window();
+            co_return locked;
+        }
+    }
+    result<> copied = co_await copy_locked(plan, window);
+    if (!tuning().break_rebuild) co_await unlock_window();
+    if (!copied) co_return copied;
+    result<> paced =
+        co_await keep_to_bandwidth(began_ns, (window.end - window.first) * block_size_);
+    co_return paced;
+}
+
+task<result<>> raid1_array::copy_locked(copy_plan& plan, block_range window) {
+    const std::size_t bytes = (window.end - window.first) * block_size_;
+    const std::span<std::byte> data = plan.buffer.writable_unchecked().first(bytes);
+    // The source if there is one, else the first leg; and the others if it cannot be read.
+    leg_mask untried = active_;
+    unsigned from = source_ != legs_max ? source_ : static_cast<unsigned>(__builtin_ctz(active_));
+    error status = error::posix(EIO);
+    while (true) {
+        status = co_await leg_read(from, window.first + legs_[from]->data_offset, data);
+        if (status.ok() || status.is(ECANCELED)) break;
+        untried &= active_ & ~(leg_mask{1} << from);
+        if (untried == 0) break;
+        from = static_cast<unsigned>(__builtin_ctz(untried));
+    }
+    if (status.failed()) co_return fail(status);
+    const leg_mask others = writable() & ~(leg_mask{1} << from);
+    const leg_mask targets = plan.targets == 0 ? others : others & plan.targets;
+    leg_mask failed = 0;
+    for (unsigned k = 0; k < slots(); ++k) {
+        if ((targets >> k & 1) == 0) continue;
+        status = co_await copy_to_target(plan, window, k);
+        if (status.is(ECANCELED)) co_return fail(status);
+        if (status.failed()) failed |= leg_mask{1} << k;
+    }
+    if (failed == 0) co_return result<>();
+    result<> ejected = co_await eject(failed, leg_state::failed);
+    co_return ejected;
+}
+
+task<error> raid1_array::copy_to_target(copy_plan& plan, block_range window, unsigned k) {
+    const std::size_t bytes = (window.end - window.first) * block_size_;
+    const std::span<std::byte> data = plan.buffer.writable_unchecked().first(bytes);
+    const std::uint64_t at = window.first + legs_[k]->data_offset;
+    if (plan.only_different) {
+        const std::span<std::byte> theirs = plan.other.writable_unchecked().first(bytes);
+        const error read = co_await leg_read(k, at, theirs);
+        if (read.ok() && std::memcmp(theirs.data(), data.data(), bytes) == 0) co_return error();
+        // What cannot be read is overwritten: a leg may mend a bad block by that.
+    } else if (all_zero(data) && legs_[k]->desc.device().supports(opcode::write_zeroes)) {
+        const error zeroed = co_await leg_zero(k, at, window.end - window.first);
+        co_return zeroed;
+    }
+    const error written = co_await leg_copy(k, at, data);
+    co_return written;
+}
+
+task<result<>> raid1_array::keep_to_bandwidth(std::uint64_t began_ns, std::uint64_t bytes) {
+    const std::uint64_t limit = module_.options_.process_max_bandwidth_mb_sec;
+    if (limit == 0) co_return result<>();
+    const std::uint64_t takes_ns = bytes * 1'000'000'000 / (limit << 20);
+    result<> slept = co_await sleep_until(began_ns + takes_ns);
+    co_return slept;
+}
+
+// --- Equal again --------------------------------------------------------------------------------
+
+task<result<>> raid1_array::make_equal() {
+    copy_plan plan{.only_different = true, .targets = 0, .buffer = {}, .other = {}};
+    const std::uint64_t window = window_blocks();
+    auto buffer = dma_buffer::allocate(byte_count(window * block_size_));
+    auto other = dma_buffer::allocate(byte_count(window * block_size_));
+    if (!buffer || !other) co_return fail(ENOMEM);
+    plan.buffer = std::move(*buffer);
+    plan.other = std::move(*other);
+    process_type_ = "resync";
+    process_target_ = name_;
+    process_done_ = 0;
+    process_total_ = std::uint64_t{differing_.count()} << geometry_.region_shift;
+    log::notice("raid", fmt::format("{}: legs may differ in {} of {} regions; making them equal",
+                                    name_, differing_.count(), geometry_.region_count));
+    const std::uint64_t region_blocks = 1ULL << geometry_.region_shift;
+    while (!differing_.empty() && std::popcount(writable()) > 1) {
+        // As many neighbours as fit in a window, or one region in several windows.
+        const std::uint32_t first = differing_.next(0);
+        std::uint32_t end = first + 1;
+        while (end < geometry_.region_count && differing_.test(end) &&
+               (end + 1 - first) * region_blocks <= window)
+            ++end;
+        for (std::uint32_t r = first; r < end; ++r) {
+            being_copied_.set(r);
+            differing_.clear(r);  // a write that fails meanwhile sets it again
+        }
+        result<> copied;
+        const std::uint64_t stop = std::min(end * region_blocks, blocks_);
+        for (std::uint64_t at = first * region_blocks; at < stop && copied; at += window) {
+            block_range range{at, std::min(at + window, stop)};
+            copied = co_await copy_window(plan, range);
+            process_done_ += range.end - range.first;
+        }
+        for (std::uint32_t r = first; r < end; ++r) {
+            if (!copied) differing_.set(r);
+            being_copied_.clear(r);
+        }
+        if (!copied) co_return copied;
+    }
+    result<> locked = co_await changing_.lock();
+    if (!locked) co_return locked;
+    unlock_guard guard(changing_);
+    if (std::popcount(writable()) < 2) differing_ = region_set(geometry_.region_count);
+    co_await publish();
+    co_return result<>();
+}
+
+// --- A leg from scratch -------------------------------------------------------------------------
+
+task<result<>> raid1_array::rebuild(unsigned k) {
+    copy_plan plan{.only_different = false, .targets = leg_mask{1} << k, .buffer = {}, .other = {}};
+    const std::uint64_t window = window_blocks();
+    auto buffer = dma_buffer::allocate(byte_count(window * block_size_));
+    if (!buffer) co_return fail(ENOMEM);
+    plan.buffer = std::move(*buffer);
+    process_type_ = "rebuild";
+    process_target_ = legs_[k]->name;
+    process_done_ = 0;
+    process_total_ = blocks_;
+    log::notice("raid", fmt::format("{}: rebuilding leg {}", name_, process_target_));
+    for (std::uint64_t at = 0; at < blocks_; at += window) {
+        block_range range{at, std::min(at + window, blocks_)};
+        result<> copied = co_await copy_window(plan, range);
+        if ((rebuilding_ >> k & 1) == 0) co_return result<>();  // it failed, or was removed
+        if (!copied && copied.error().is(ECANCELED)) co_return copied;
+        if (!copied) {
+            log::error("raid", fmt::format("{}: no leg can read blocks {} to {}: {} is not rebuilt",
+                                           name_, range.first, range.end - 1, process_target_));
+            result<> given_up = co_await eject(leg_mask{1} << k, leg_state::failed);
+            co_return given_up;
+        }
+        process_done_ += range.end - range.first;
+    }
+    const error flushed = co_await leg_flush(k);
+    if (flushed.failed()) {
+        result<> ejected = co_await eject(leg_mask{1} << k, leg_state::failed);
+        co_return ejected;
+    }
+    outcome<> finished = co_await finish_rebuild(k);
+    if (!finished) co_return fail(finished.error().code);
+    co_return result<>();
+}
+
+task<outcome<>> raid1_array::finish_rebuild(unsigned k) {
+    const leg_mask bit_of_leg = leg_mask{1} << k;
+    result<> locked = co_await changing_.lock();
+    if (!locked) co_return fail(ECANCELED, name_ + ": stopped");
+    leg_mask failed = 0;
+    {
+        unlock_guard guard(changing_);
+        if ((rebuilding_ & bit_of_leg) == 0) co_return outcome<>();
+        if (with_superblock_) {
+            superblock next = sb_;
+            superblock_leg* entry = next.at_slot(k);
+            if (entry == nullptr) {
+                next.legs.push_back({.id = {}, .slot = static_cast<std::uint8_t>(k)});
+                entry = &next.legs.back();
+            }
+            entry->id = legs_[k]->id;
+            entry->data_offset = legs_[k]->data_offset;
+            entry->data_size = blocks_;
+            entry->state = leg_state::configured;
+            next.sequence = ++sequence_;
+            // The target last: a crash before leaves it with a superblock that is stale.
+            failed = co_await write_superblock(next, active_ | bit_of_leg, k);
+            sb_ = std::move(next);  // some leg may have it, so it is what the next one changes
+        }
+        if (failed == 0) {
+            rebuilding_ &= ~bit_of_leg;
+            active_ |= bit_of_leg;
+            co_await publish();
+            log::notice("raid", fmt::format("{}: leg {} is rebuilt", name_, legs_[k]->name));
+            co_return outcome<>();
+        }
+    }
+    // A leg that failed may call the target configured, or be called so; the next superblock says
+    // what is.
+    result<> ejected = co_await eject(failed | bit_of_leg, leg_state::failed);
+    if (!ejected) co_return fail(ejected.error().to_errno(), name_ + ": cannot be recorded");
+    co_return outcome<>();
+}
+
+}  // namespace nacre::raid
