@@ -7,14 +7,16 @@ method_table all_methods() {
     method_table all;
     for (const auto table :
          {framework_methods(), config_methods(), thread_methods(), log_methods(), notify_methods(),
-          bdev_methods(), iostat_methods(), bdev_module_methods()})
+          bdev_methods(), iostat_methods(), bdev_module_methods(), nbd_methods()})
         all.add(table);
     return all;
 }
 
 std::span<const subsystem> all_subsystems() noexcept {
+    static constexpr const char* on_bdev[] = {"bdev"};
     static constexpr subsystem table[] = {
         {"bdev", {}, &bdev_configuration},
+        {"nbd", on_bdev, &nbd_configuration},
     };
     return table;
 }

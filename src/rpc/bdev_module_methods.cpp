@@ -1,12 +1,23 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Methods that make and delete bdevs. The parameters are the modules' own option structs.
+// Methods that make and delete bdevs of their own. The parameters are the modules' option structs.
+#include "modules/file/file.hpp"
+#include "modules/malloc/malloc.hpp"
 #include "modules/null/null.hpp"
 #include "tables.hpp"
 
 namespace nacre::rpc {
 
 namespace {
+
+task<reply> malloc_create(context& here, malloc_options options) {
+    outcome<std::string> made = co_await create_malloc(here.bdevs(), std::move(options));
+    co_return to_reply(made);
+}
+task<reply> malloc_delete(context& here, name_params params) {
+    outcome<> deleted = co_await delete_malloc(here.bdevs(), std::move(params.name));
+    co_return to_reply(deleted);
+}
 
 task<reply> null_create(context& here, null_options options) {
     outcome<std::string> made = co_await create_null(here.bdevs(), std::move(options));
@@ -42,13 +53,54 @@ task<reply> null_resize(context& here, null_resize_params params) {
     co_return to_reply(resized);
 }
 
+// bdev_aio_* and bdev_uring_* make the same kind of bdev here, but each sees its own.
+
+task<reply> aio_create(context& here, file_options options) {
+    outcome<std::string> made = co_await create_file(here.bdevs(), std::move(options));
+    co_return to_reply(made);
+}
+task<reply> aio_delete(context& here, name_params params) {
+    outcome<> deleted = co_await delete_file(here.bdevs(), std::move(params.name), file_kind::aio);
+    co_return to_reply(deleted);
+}
+task<reply> aio_rescan(context& here, name_params params) {
+    outcome<> done = co_await rescan_file(here.bdevs(), std::move(params.name), file_kind::aio);
+    co_return to_reply(done);
+}
+
+task<reply> uring_create(context& here, file_uring_options options) {
+    outcome<std::string> made = co_await create_file(here.bdevs(), std::move(options));
+    co_return to_reply(made);
+}
+task<reply> uring_delete(context& here, name_params params) {
+    outcome<> deleted =
+        co_await delete_file(here.bdevs(), std::move(params.name), file_kind::uring);
+    co_return to_reply(deleted);
+}
+task<reply> uring_rescan(context& here, name_params params) {
+    outcome<> done = co_await rescan_file(here.bdevs(), std::move(params.name), file_kind::uring);
+    co_return to_reply(done);
+}
+
 }  // namespace
 
 std::span<const method> bdev_module_methods() noexcept {
+    constexpr state runtime = state::runtime;
     static constexpr method table[] = {
-        declare<&null_create>("bdev_null_create", state::runtime, "Makes a null bdev"),
-        declare<&null_delete>("bdev_null_delete", state::runtime, "Deletes a null bdev"),
-        declare<&null_resize>("bdev_null_resize", state::runtime, "Resizes a null bdev"),
+        declare<&uring_delete>("bdev_uring_delete", runtime, "Deletes a bdev over a file"),
+        declare<&uring_rescan>("bdev_uring_rescan", runtime, "Takes over the file's present size"),
+        declare<&uring_create>("bdev_uring_create", runtime,
+                               "Makes a bdev over a file or a block device"),
+        declare<&aio_delete>("bdev_aio_delete", runtime, "Deletes a bdev over a file"),
+        declare<&aio_rescan>("bdev_aio_rescan", runtime, "Takes over the file's present size"),
+        declare<&aio_create>("bdev_aio_create", runtime,
+                             "Makes a bdev over a file or a block device"),
+        declare<&null_resize>("bdev_null_resize", runtime, "Resizes a null bdev"),
+        declare<&null_delete>("bdev_null_delete", runtime, "Deletes a null bdev"),
+        declare<&null_create>("bdev_null_create", runtime,
+                              "Makes a bdev that keeps nothing, for measuring"),
+        declare<&malloc_delete>("bdev_malloc_delete", runtime, "Deletes a RAM disk"),
+        declare<&malloc_create>("bdev_malloc_create", runtime, "Makes a RAM disk"),
     };
     return table;
 }

@@ -98,13 +98,24 @@ outcome<configuration> configuration::from_json(const json::value& root, std::st
 
 namespace {
 
+bool has_subsystem(context& here, std::string_view name) {
+    return std::ranges::any_of(here.subsystems(),
+                               [&](const subsystem& s) { return name == s.name; });
+}
+
 /// Whether the step belongs to the pass of `now`. All methods of a batch share a state; it runs in
 /// startup if all of them may.
-outcome<bool> belongs(const configuration& from, const configuration::step& step,
-                      method_table& methods, state now) {
+outcome<bool> belongs(const configuration& from, const configuration::step& step, context& here,
+                      state now) {
     unsigned shared = static_cast<unsigned>(state::both);
     for (const configuration::command& c : step) {
-        const method* m = methods.find(c.method);
+        const method* m = here.methods().find(c.method);
+        if (m == nullptr && !has_subsystem(here, c.subsystem)) {
+            // SPDK's configurations have parts for what is not built in; they are no errors there.
+            if (now == state::startup)
+                log::notice("rpc", place(from, c) + ": there is no such subsystem; passed over");
+            return false;
+        }
         if (m == nullptr)
             return fail(ENOENT, fmt::format("{}: Method not found; `nacre rpc rpc_get_methods` "
                                             "lists those that exist",
@@ -131,7 +142,7 @@ task<outcome<>> apply(const configuration& from, dispatcher& target, apply_optio
     const state now = here.current_state();
     for (const configuration::step& step : from.steps()) {
         outcome<> done;
-        outcome<bool> due = belongs(from, step, here.methods(), now);
+        outcome<bool> due = belongs(from, step, here, now);
         if (due && !*due) continue;
         if (!due) {
             // Found in both passes, told in the first.

@@ -16,10 +16,10 @@ namespace nacre::rpc {
 [[nodiscard]] std::span<const method> thread_methods() noexcept;
 [[nodiscard]] std::span<const method> log_methods() noexcept;
 [[nodiscard]] std::span<const method> notify_methods() noexcept;
-[[nodiscard]] std::span<const method> iobuf_methods() noexcept;
 [[nodiscard]] std::span<const method> bdev_methods() noexcept;
 [[nodiscard]] std::span<const method> iostat_methods() noexcept;
 [[nodiscard]] std::span<const method> bdev_module_methods() noexcept;
+[[nodiscard]] std::span<const method> nbd_methods() noexcept;
 
 /// `name`, of the many methods that take nothing else.
 struct name_params {
@@ -32,6 +32,8 @@ inline constexpr std::uint64_t tick_rate = 1'000'000'000;
 
 /// framework_get_config of "bdev".
 [[nodiscard]] task<json::value> bdev_configuration(context& here);
+/// framework_get_config of "nbd".
+[[nodiscard]] task<json::value> nbd_configuration(context& here);
 /// The BDEV object of bdev_get_bdevs.
 [[nodiscard]] json::value describe_bdev(bdev& device);
 

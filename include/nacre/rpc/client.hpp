@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 
@@ -39,14 +40,13 @@ public:
     [[nodiscard]] task<outcome<reply>> call(std::string method, json::value params = {});
 
 private:
-    [[nodiscard]] task<outcome<json::value>> exchange(std::string text, std::uint64_t id);
+    [[nodiscard]] task<result<json::value>> exchange(std::string text, std::uint64_t id);
     world& world_;
     client_options options_;
     std::string path_;
     int fd_ = -1;
     std::uint64_t next_id_ = 1;
-    json::framer framer_;
-    std::string received_;
+    std::unique_ptr<json::framer> framer_;
 };
 
 /// Connects, calls, closes. For spdk_kill_instance a connection that ends counts as success.

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// Methods on NBD exports. They need an nbd::server among the context's services.
+#include "nacre/serve/nbd.hpp"
+#include "tables.hpp"
+
+namespace nacre::rpc {
+
+namespace {
+
+reply no_server() { return refuse(-ENOTSUP, "this program has no NBD server"); }
+
+/// Answers with what clients are given: the export's URI.
+task<reply> export_create(context& here, nbd::export_options options) {
+    auto* server = here.service<nbd::server>();
+    if (server == nullptr) co_return no_server();
+    outcome<> added = co_await server->add_export(std::move(options));
+    if (!added) co_return refuse(added.error());
+    const std::vector<nbd::export_info> exports = server->list();
+    if (exports.empty()) co_return refuse(-ENODEV, "the bdev went away meanwhile");
+    co_return json::value(exports.back().uri);
+}
+
+task<reply> export_delete(context& here, nbd::export_selector which) {
+    auto* server = here.service<nbd::server>();
+    if (server == nullptr) co_return no_server();
+    outcome<> removed = co_await server->remove_export(std::move(which));
+    co_return to_reply(removed);
+}
+
+task<reply> get_exports(context& here) {
+    auto* server = here.service<nbd::server>();
+    if (server == nullptr) co_return no_server();
+    json::array list;
+    for (const nbd::export_info& e : server->list()) list.emplace_back(json::encode(e));
+    co_return json::value(std::move(list));
+}
+
+}  // namespace
+
+task<json::value> nbd_configuration(context& here) {
+    auto* server = here.service<nbd::server>();
+    if (server == nullptr) co_return json::value(json::array());
+    co_return json::value(server->configuration());
+}
+
+std::span<const method> nbd_methods() noexcept {
+    static constexpr method table[] = {
+        declare<&export_create>("nbd_export_create", state::runtime,
+                                "Serves a bdev by NBD, on a unix socket or a TCP address"),
+        declare<&export_delete>("nbd_export_delete", state::runtime, "Ends an export"),
+        declare<&get_exports>("nbd_get_exports", state::runtime, "What is exported, and where"),
+    };
+    return table;
+}
+
+}  // namespace nacre::rpc
