@@ -6,6 +6,7 @@
 #include "modules/file/file.hpp"
 #include "modules/malloc/malloc.hpp"
 #include "modules/null/null.hpp"
+#include "modules/passthru/passthru.hpp"
 
 namespace nacre {
 namespace {

@@ -248,6 +248,19 @@ task<outcome<>> exercise(const bdev_channel& channel, disk_model& model, exercis
     co_return same;
 }
 
+void with_registry(nacre::world& w, task<void> (*body)(bdev_registry& registry),
+                   unsigned reactors) {
+    auto rt = runtime::make(w, {.reactors = reactors});
+    NACRE_ASSERT(rt.has_value());
+    bdev_registry registry(**rt);
+    (*rt)->block_on(
+        [](across<bdev_registry> r, task<void> (*b)(bdev_registry&)) -> task<void> {
+            co_await b(*r);
+            co_await r->remove_all();
+        },
+        across<bdev_registry>(registry), body);
+}
+
 task<outcome<>> verify_all(const bdev_channel& channel, disk_model& model) {
     constexpr std::uint64_t bytes_at_once = 1 << 20;
     const std::uint64_t step = std::max<std::uint64_t>(bytes_at_once / model.block_size(), 1);

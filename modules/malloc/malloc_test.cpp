@@ -21,22 +21,9 @@ malloc_options options_of(const char* name, std::uint64_t blocks, std::uint32_t 
     return o;
 }
 
-/// A runtime with a registry; `run` is a coroutine that leaves devices behind at will.
-class malloc_bdevs : public testing::Test {
-protected:
-    using body = task<void> (*)(bdev_registry& registry);
-    static void run(body test, unsigned reactors = 1) {
-        auto rt = runtime::make(real_world(), {.reactors = reactors});
-        ASSERT_TRUE(rt) << rt.error().message;
-        bdev_registry registry(**rt);
-        (*rt)->block_on(
-            [](across<bdev_registry> r, body b) -> task<void> {
-                co_await b(*r);
-                co_await r->remove_all();
-            },
-            across<bdev_registry>(registry), test);
-    }
-};
+void run(task<void> (*test)(bdev_registry&), unsigned reactors = 1) {
+    sim::with_registry(real_world(), test, reactors);
+}
 
 task<void> check_defaults(bdev_registry& registry) {
     outcome<std::string> first = co_await create_malloc(registry, options_of("", 16, 512));
@@ -53,7 +40,7 @@ task<void> check_defaults(bdev_registry& registry) {
     EXPECT_EQ(*again, "Malloc0");
 }
 
-TEST_F(malloc_bdevs, get_the_first_free_name_where_none_is_given) { run(&check_defaults); }
+TEST(malloc_bdev, get_the_first_free_name_where_none_is_given) { run(&check_defaults); }
 
 task<void> check_refusals(bdev_registry& registry) {
     outcome<std::string> a = co_await create_malloc(registry, options_of("a", 16, 512));
@@ -76,7 +63,7 @@ task<void> check_refusals(bdev_registry& registry) {
     EXPECT_TRUE(no_such.error().code.is(ENODEV));
 }
 
-TEST_F(malloc_bdevs, refuse_what_cannot_be_with_a_reason) { run(&check_refusals); }
+TEST(malloc_bdev, refuse_what_cannot_be_with_a_reason) { run(&check_refusals); }
 
 task<void> check_configuration(bdev_registry& registry) {
     malloc_options o = options_of("m", 256, 512);
@@ -101,7 +88,7 @@ task<void> check_configuration(bdev_registry& registry) {
     EXPECT_EQ(registry.find("m")->configuration(), saved);
 }
 
-TEST_F(malloc_bdevs, are_made_again_by_their_configuration) { run(&check_configuration); }
+TEST(malloc_bdev, are_made_again_by_their_configuration) { run(&check_configuration); }
 
 task<void> exercise_device(bdev_registry& registry, malloc_options o, std::uint64_t seed) {
     outcome<std::string> made = co_await create_malloc(registry, o);
@@ -125,9 +112,7 @@ task<void> check_random_io(bdev_registry& registry) {
     }
 }
 
-TEST_F(malloc_bdevs, agree_with_a_vector_of_bytes_under_random_operations) {
-    run(&check_random_io);
-}
+TEST(malloc_bdev, agree_with_a_vector_of_bytes_under_random_operations) { run(&check_random_io); }
 
 task<void> check_discard(bdev_registry& registry) {
     outcome<std::string> made = co_await create_malloc(registry, options_of("m", 2048, 4096));
@@ -148,7 +133,7 @@ task<void> check_discard(bdev_registry& registry) {
     }
 }
 
-TEST_F(malloc_bdevs, read_zeros_where_a_large_range_was_unmapped) { run(&check_discard); }
+TEST(malloc_bdev, read_zeros_where_a_large_range_was_unmapped) { run(&check_discard); }
 
 // --- compare_and_write between threads ----------------------------------------------------------
 
@@ -197,19 +182,12 @@ task<void> check_atomic(bdev_registry& registry) {
     EXPECT_EQ(block[0], 3 * increments);
 }
 
-TEST_F(malloc_bdevs, compare_and_write_atomically_between_threads) { run(&check_atomic, 3); }
+TEST(malloc_bdev, compare_and_write_atomically_between_threads) { run(&check_atomic, 3); }
 
-TEST_F(malloc_bdevs, compare_and_write_atomically_under_any_order_of_events) {
+TEST(malloc_bdev, compare_and_write_atomically_under_any_order_of_events) {
     auto swept = sim::for_seeds(20, [](std::uint64_t seed) {
         sim::world w(seed);
-        auto rt = runtime::make(w, {.reactors = 3});
-        bdev_registry registry(**rt);
-        (*rt)->block_on(
-            [](across<bdev_registry> r) -> task<void> {
-                co_await check_atomic(*r);
-                co_await r->remove_all();
-            },
-            across<bdev_registry>(registry));
+        sim::with_registry(w, &check_atomic, 3);
         return !testing::Test::HasFailure();
     });
     EXPECT_TRUE(swept) << swept.error().message;

@@ -158,15 +158,15 @@ task<result<>> drain_on_its_thread(across<module_channel> channel) {
 
 }  // namespace
 
-void bdev::unpin(module_channel& channel) {
-    if (&channel.home() == thread::current()) {
+task<void> bdev::unpin(module_channel& channel) {
+    thread& there = channel.home();
+    if (&there == thread::current()) {
         release_channel(channel);
-        return;
+        co_return;
     }
-    // The device is kept alive by the pin itself until the message has run.
-    channel.home().send_message(
-        [](across<bdev> d, across<module_channel> c) { d->release_channel(*c); },
-        across<bdev>(*this), across<module_channel>(channel));
+    // Waited for: a pin does not keep the device, and the caller does.
+    const auto release = [](across<bdev> d, across<module_channel> c) { d->release_channel(*c); };
+    co_await call_on(there, release, across<bdev>(*this), across<module_channel>(channel));
 }
 
 task<io_statistics> bdev::collect_statistics(statistics_reset reset) {
@@ -181,7 +181,7 @@ task<io_statistics> bdev::collect_statistics(statistics_reset reset) {
                 co_await call_on(there, &read_statistics, across<module_channel>(*channel), reset);
             sum.add(figures);
         }
-        unpin(*channel);
+        co_await unpin(*channel);
     }
     sum.add(closed_channels_);
     closed_channels_.reset(reset);
@@ -200,7 +200,7 @@ task<std::vector<channel_statistics>> bdev::collect_channel_statistics(statistic
                 co_await call_on(there, &read_statistics, across<module_channel>(*channel), reset);
             list.push_back({there.id(), figures});
         }
-        unpin(*channel);
+        co_await unpin(*channel);
     }
     co_return list;
 }
@@ -218,7 +218,7 @@ task<void> bdev::drain_channels() {
             result<> drained = co_await draining;
             NACRE_ASSERT(drained.has_value());
         }
-        unpin(*channel);
+        co_await unpin(*channel);
     }
 }
 

@@ -135,7 +135,7 @@ private:
     [[nodiscard]] outcome<module_channel*> acquire_channel();
     void release_channel(module_channel& channel) noexcept;
     [[nodiscard]] std::vector<module_channel*> pin_channels();
-    void unpin(module_channel& channel);
+    [[nodiscard]] task<void> unpin(module_channel& channel);
     [[nodiscard]] task<void> drain_channels();
 
     bdev_attributes attributes_;

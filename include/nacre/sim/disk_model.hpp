@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "nacre/bdev/bdev_channel.hpp"
+#include "nacre/bdev/registry.hpp"
 #include "nacre/core/random.hpp"
 
 namespace nacre::sim {
@@ -57,6 +57,11 @@ struct exercise_options {
 /// the end every block. An operation that fails is a failure.
 [[nodiscard]] task<outcome<>> exercise(const bdev_channel& channel, disk_model& model,
                                        exercise_options options);
+/// A runtime and a registry in `w`, `body(registry)` on its main thread, and an orderly end in
+/// which every bdev is removed.
+void with_registry(nacre::world& w, task<void> (*body)(bdev_registry& registry),
+                   unsigned reactors = 1);
+
 /// Reads all and compares.
 [[nodiscard]] task<outcome<>> verify_all(const bdev_channel& channel, disk_model& model);
 
