@@ -24,11 +24,12 @@ public:
     void receive(void* into, std::size_t bytes) noexcept {
         what = kind::receive;
         buffer = into;
-        io_request::length = bytes;
+        length = bytes;
+        iov_count = 0;
     }
     /// Into several ranges; the array stays valid meanwhile.
     void receive(const iovec* ranges, std::uint32_t count) noexcept {
-        what = kind::read;
+        what = kind::receive;
         set_ranges(ranges, count);
     }
     void send(const iovec* ranges, std::uint32_t count) noexcept {
@@ -52,7 +53,6 @@ private:
     void set_ranges(const iovec* ranges, std::uint32_t count) noexcept {
         iov = ranges;
         iov_count = count;
-        offset = 0;
     }
     void start(std::coroutine_handle<> h) noexcept {
         NACRE_ASSERT(!under_way_);

@@ -35,8 +35,9 @@ ROOMS = {
 }
 # A module may use the one room that it adapts besides.
 ADAPTED = {"nvme": "nvme", "lvol": "lvol"}
-# Tests, benchmarks and fuzz targets may stand on the simulated world and on modules besides.
-TOOLS = ("_test.cpp", "_bench.cpp", "_fuzz.cpp")
+# Tests, benchmarks and fuzz targets may stand on the simulated world and on modules besides, and so
+# may what several tests of a room share: a private header test_*.hpp.
+TOOLS = re.compile(r".*(_test\.cpp|_bench\.cpp|_fuzz\.cpp|/test_\w+\.hpp)$")
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.MULTILINE)
 STANDARD = re.compile(r"[a-z_0-9]+$")          # <vector>
@@ -78,7 +79,7 @@ def room_problems(path, text):
     below = allowed(room)
     if room == "modules" and path.count("/") > 1 and path.split("/")[1] in ADAPTED:
         below |= allowed(ADAPTED[path.split("/")[1]])
-    if path.endswith(TOOLS) and "bdev" in below:
+    if TOOLS.match(path) and "bdev" in below:
         below |= allowed("sim") | allowed("modules")
     for match in INCLUDE.finditer(text):
         included = target_of(match.group(2))
@@ -115,6 +116,7 @@ def self_test():
     good = [("src/bdev/a.cpp", '#include "nacre/core/error.hpp"\n#include "private.hpp"\n'),
             ("src/bdev/a_test.cpp", '#include "nacre/sim/world.hpp"\n'),
             ("src/bdev/a_test.cpp", '#include "modules/null/null.hpp"\n'),
+            ("src/bdev/test_a.hpp", '#include "nacre/sim/world.hpp"\n'),
             ("modules/null/null.cpp", '#include "nacre/bdev/bdev.hpp"\n#include <fmt/core.h>\n'),
             ("src/rpc/a.cpp", '#include "modules/null/null.hpp"\n'),
             ("include/nacre/world/a.hpp", "#include <sys/socket.h>\n#include <vector>\n"),
@@ -123,6 +125,7 @@ def self_test():
            ("include/nacre/runtime/a.hpp", '#include "nacre/bdev/bdev.hpp"\n'),
            ("src/runtime/a_test.cpp", '#include "nacre/rpc/server.hpp"\n'),
            ("src/bdev/a.cpp", '#include "nacre/sim/world.hpp"\n'),
+           ("src/bdev/a_test.hpp", '#include "nacre/sim/world.hpp"\n'),
            ("modules/null/null.cpp", '#include "nacre/serve/nbd.hpp"\n'),
            ("modules/null/null.cpp", '#include "../raid1/raid1.hpp"\n'),
            ("src/unknown/a.cpp", ""),
