@@ -65,7 +65,8 @@ void frame_pool::deallocate_slow(void* p) noexcept { std::free(p); }
 void frame_pool::fail_nth_allocation(std::uint64_t n) noexcept {
     t_injector.fail_in = n;
     t_injector.happened = false;
-    // With a limit of 0 each allocation takes the slow path, where it is counted.
+    // With empty lists and a limit of 0 each allocation takes the slow path, where it is counted.
+    release_lists();
     detail::t_frames.limit = n == 0 ? normal_limit : 0;
 }
 

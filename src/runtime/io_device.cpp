@@ -98,8 +98,7 @@ bool unregister_awaiter::await_suspend(std::coroutine_handle<> h) noexcept {
     target = thread::current();
     NACRE_ASSERT(target != nullptr);
     run = [](work& w) noexcept {
-        void* frame = static_cast<unregister_awaiter&>(static_cast<message&>(w)).frame_;
-        std::coroutine_handle<>::from_address(frame).resume();
+        resume_frame(static_cast<unregister_awaiter&>(static_cast<message&>(w)).frame_);
     };
     const std::lock_guard guard(core_->mutex);
     NACRE_ASSERT(core_->unregistering == nullptr);

@@ -48,6 +48,11 @@ outcome<std::unique_ptr<reactor>> reactor::make(world& w, const reactor_options&
 
 void reactor::add_poller(poller& p) noexcept { busy_pollers_.push_back(p); }
 
+void reactor::remove_poller(poller& p) noexcept {
+    if (next_poller_ == &p) next_poller_ = busy_pollers_.next(p);
+    p.unlink();
+}
+
 bool reactor::turn() {
     NACRE_ASSERT(t_current_ != this);
     reactor* const outer = std::exchange(t_current_, this);
@@ -128,17 +133,17 @@ void reactor::run_shuffled(run_queue& q) noexcept {
 bool reactor::run_pollers() noexcept {
     thread* const outer = thread::t_current_;
     bool worked = false;
-    // A poll may pause itself, destroy another or make new ones, so each is stamped and goes to the
-    // back before it runs; one with this turn's stamp in front means that all had theirs.
+    // A poll may destroy or pause any, which then is not the next one, or resume some, which go to
+    // the back: the stamp tells those that had their turn.
     const std::uint64_t stamp = statistics_.turns_busy + statistics_.turns_idle;
     for (poller* p = busy_pollers_.front(); p != nullptr && p->polled_in_turn_ != stamp;
-         p = busy_pollers_.front()) {
+         p = next_poller_) {
+        next_poller_ = busy_pollers_.next(*p);
         p->polled_in_turn_ = stamp;
-        busy_pollers_.pop_front();
-        busy_pollers_.push_back(*p);
         thread::t_current_ = p->owner_;
         worked |= p->run_once();
     }
+    next_poller_ = nullptr;
     thread::t_current_ = outer;
     return worked;
 }

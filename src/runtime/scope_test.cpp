@@ -95,6 +95,7 @@ task<result<>> stop_the_joiner(int* canceled) {
     scope outer;
     outer.spawn(join_forever(canceled));
     result<> slept = co_await sleep_for(1'000'000);
+    if (!slept) co_return slept;
     outer.request_stop();
     result<> joined = co_await outer.join();
     co_return joined;

@@ -73,16 +73,9 @@ void poller::arm_timer() noexcept {
     owner_->host().timers().arm(timer_, owner_->now_ns() + period_ns_);
 }
 
-bool poller::run_once() noexcept {
-    ++statistics_.run_count;
-    const bool worked = poll_(subject_);
-    if (worked) ++statistics_.busy_count;
-    return worked;
-}
-
 void poller::pause() noexcept {
     paused_ = true;
-    if (linked()) unlink();
+    if (linked()) owner_->host().remove_poller(*this);
     timer_.cancel();
 }
 

@@ -8,7 +8,7 @@ namespace nacre {
 bool timer_wheel::next_slot(unsigned& level, unsigned& slot, std::uint64_t& start) const noexcept {
     // Everything on a lower level is due before anything on a higher one, so the first hit is it.
     for (level = 0; level < levels; ++level) {
-        const std::uint64_t occupied = wheel_[level].occupied;
+        const std::uint64_t occupied = occupied_[level];
         if (occupied == 0) continue;
         const unsigned shift = level * level_bits;
         const unsigned here = static_cast<unsigned>(elapsed_ >> shift) & (slots - 1);
@@ -28,12 +28,11 @@ unsigned timer_wheel::expire(std::uint64_t now_ns) noexcept {
     std::uint64_t start = 0;
     while (next_slot(level, slot, start) && start <= now) {
         if (start > elapsed_) elapsed_ = start;
-        wheel_level& at = wheel_[level];
-        at.occupied &= ~(1ULL << slot);
+        occupied_[level] &= ~(1ULL << slot);
         // Timers go down a level or fire; those armed by a firing function land ahead of
         // `elapsed_`.
         intrusive_list<timer> due;
-        while (timer* t = at.lists[slot].pop_front()) due.push_back(*t);
+        while (timer* t = slots_[level][slot].pop_front()) due.push_back(*t);
         while (timer* t = due.pop_front()) {
             if (t->tick_ <= elapsed_) {
                 ++fired;

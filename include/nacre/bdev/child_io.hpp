@@ -30,7 +30,7 @@ public:
         void await_suspend(std::coroutine_handle<> h) noexcept {
             self.op_.owner = h.address();
             self.op_.done = [](io_op& op) noexcept {
-                std::coroutine_handle<>::from_address(op.owner).resume();
+                resume_frame(op.owner);
             };
             self.channel_.submit_child(self.op_);
         }

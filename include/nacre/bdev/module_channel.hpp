@@ -219,7 +219,7 @@ inline void io_op::run_awaited(work& w) noexcept {
     auto& op = static_cast<io_op&>(w);
     if (!op.come_back()) return;
     if (!op.entry_->finished(op)) return;
-    std::coroutine_handle<>::from_address(op.owner).resume();
+    resume_frame(op.owner);
 }
 
 }  // namespace nacre

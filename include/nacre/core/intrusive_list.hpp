@@ -60,9 +60,11 @@ private:
     static T* cast(list_hook* h) noexcept { return static_cast<T*>(h); }
     static void insert_before(list_hook& where, list_hook& element) noexcept {
         NACRE_ASSERT(!element.linked());
-        element.prev_ = where.prev_;
+        // In this order g++ makes four plain stores; other orders tempt it to build a vector first.
+        list_hook* const before = where.prev_;
+        element.prev_ = before;
+        before->next_ = &element;
         element.next_ = &where;
-        where.prev_->next_ = &element;
         where.prev_ = &element;
     }
     list_hook root_;

@@ -19,6 +19,15 @@ struct work {
     void (*run)(work& self) noexcept;  ///< set by whoever makes it ready
 };
 
+/// Resumes a suspended coroutine by the address of its frame: std::coroutine_handle<>::resume(),
+/// but as a call that does not throw, which a noexcept function can make as a jump. Both compilers
+/// keep the function that resumes in the first word of a frame, and no coroutine of nacre lets an
+/// exception out.
+inline void resume_frame(void* frame) noexcept {
+    using function = void (*)(void*) noexcept;
+    (*static_cast<function*>(frame))(frame);
+}
+
 class runnable_list;
 
 class run_queue {
@@ -106,8 +115,9 @@ private:
 inline void run_queue::push(work& w) noexcept {
     w.next = nullptr;
     if (head_ == nullptr) {
-        head_ = tail_ = &w;
+        head_ = &w;
         if (!linked_) link();
+        tail_ = &w;
     } else {
         tail_->next = &w;
         tail_ = &w;

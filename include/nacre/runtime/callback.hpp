@@ -120,10 +120,7 @@ public:
     template <typename P>
     void set(std::coroutine_handle<P> h) noexcept {
         frame_ = h.address();
-        run = [](work& w) noexcept {
-            void* frame = static_cast<callback_resumption&>(w).frame_;
-            std::coroutine_handle<>::from_address(frame).resume();
-        };
+        run = [](work& w) noexcept { resume_frame(static_cast<callback_resumption&>(w).frame_); };
     }
 
 private:

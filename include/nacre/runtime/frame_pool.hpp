@@ -19,7 +19,7 @@ struct free_block {
 struct frame_lists {
     static constexpr std::size_t classes = 33;  // class c holds c * 64 bytes
     free_block* head[classes];
-    /// Classes from here on are neither kept nor served; 0 under an injector or a sanitizer.
+    /// Classes from here on are not kept, and so not served; 0 under an injector or a sanitizer.
     std::size_t limit;
 };
 extern constinit thread_local frame_lists t_frames;
@@ -31,7 +31,8 @@ public:
     [[nodiscard]] static void* allocate(std::size_t bytes) noexcept {
         const std::size_t size_class = (bytes + 63) >> 6;
         detail::frame_lists& lists = detail::t_frames;
-        if (size_class < detail::frame_lists::classes && size_class < lists.limit) [[likely]] {
+        // Where a block lies nothing has limited its class.
+        if (size_class < detail::frame_lists::classes) [[likely]] {
             detail::free_block* block = lists.head[size_class];
             if (block != nullptr) [[likely]] {
                 lists.head[size_class] = block->next;

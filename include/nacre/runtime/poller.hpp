@@ -71,7 +71,12 @@ private:
     friend class thread;
     using poll_function = bool (*)(void*) noexcept;
     poller(std::string name, void* subject, std::uint64_t period_ns, poll_function poll);
-    bool run_once() noexcept;
+    bool run_once() noexcept {
+        ++statistics_.run_count;
+        if (!poll_(subject_)) return false;
+        ++statistics_.busy_count;
+        return true;
+    }
     void arm_timer() noexcept;
 
     struct period_timer : timer {

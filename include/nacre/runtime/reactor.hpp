@@ -87,6 +87,7 @@ public:
     [[nodiscard]] world& home_world() noexcept { return world_; }
     [[nodiscard]] runnable_list& runnable() noexcept { return runnable_; }
     void add_poller(poller& p) noexcept;
+    void remove_poller(poller& p) noexcept;
 
     // Any thread.
     /// Delivers to `m.target`, which this reactor hosts. From another reactor's turn it leaves with
@@ -126,9 +127,10 @@ private:
     std::unique_ptr<io_driver> driver_;
     timer_wheel timers_;
     intrusive_list<poller> busy_pollers_;
+    poller* next_poller_ = nullptr;  // while they are polled
     unsigned outboxes_dirty_ = 0;
-    bool busy_ = false;              // the last turn did something
-    std::uint64_t busy_since_ = 0;   // or idle since: when busy_ changed
+    bool busy_ = false;             // the last turn did something
+    std::uint64_t busy_since_ = 0;  // or idle since: when busy_ changed
     prng* shuffle_ = nullptr;
     reactor_statistics statistics_;  // times up to busy_since_
     reactor_options options_;

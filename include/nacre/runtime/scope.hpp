@@ -75,9 +75,9 @@ public:
         [[nodiscard]] bool await_ready() const noexcept { return scope_.running_ == 0; }
         template <std::derived_from<promise_base> P>
         void await_suspend(std::coroutine_handle<P> h) noexcept {
-            handle_ = h;
+            frame_ = h.address();
             home_ = &current_run_queue();
-            run = [](work& w) noexcept { static_cast<join_awaiter&>(w).handle_.resume(); };
+            run = [](work& w) noexcept { resume_frame(static_cast<join_awaiter&>(w).frame_); };
             NACRE_ASSERT(scope_.joiner_ == nullptr);
             scope_.joiner_ = this;
             stop_source* stop = static_cast<promise_base&>(h.promise()).stop();
@@ -105,7 +105,7 @@ public:
             join_awaiter& owner;
         };
         scope& scope_;
-        std::coroutine_handle<> handle_;
+        void* frame_ = nullptr;
         run_queue* home_ = nullptr;
         forward forward_{*this};
     };

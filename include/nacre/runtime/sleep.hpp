@@ -66,9 +66,7 @@ public:
     [[nodiscard]] static constexpr bool await_ready() noexcept { return false; }
     void await_suspend(std::coroutine_handle<> h) noexcept {
         frame_ = h.address();
-        run = [](work& w) noexcept {
-            std::coroutine_handle<>::from_address(static_cast<yield_awaiter&>(w).frame_).resume();
-        };
+        run = [](work& w) noexcept { resume_frame(static_cast<yield_awaiter&>(w).frame_); };
         current_run_queue().push(*this);
     }
     static void await_resume() noexcept {}

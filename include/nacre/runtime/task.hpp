@@ -69,8 +69,8 @@ public:
         template <typename Promise>
         static std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> h) noexcept {
             promise_base& self = h.promise();
-            if (self.parent_) [[likely]]
-                return self.parent_;
+            if (self.parent_ != nullptr) [[likely]]
+                return std::coroutine_handle<>::from_address(self.parent_);
             self.root_(self, self.root_context_);
             return std::noop_coroutine();
         }
@@ -81,8 +81,9 @@ public:
 private:
     template <typename T>
     friend class task;
-    std::coroutine_handle<> parent_;
-    stop_source* stop_ = nullptr;
+    // Set by whoever starts it. Until then they have no value: every child pays for what is here.
+    void* parent_;  // frame; null: it is a root
+    stop_source* stop_;
     root_function root_;  // meaningful when parent_ is null
     void* root_context_;  // likewise
     struct start_work : work {
@@ -126,6 +127,10 @@ public:
     void return_void() noexcept {}
 };
 
+/// What a task without a frame gives, each time anew.
+template <typename T>
+[[gnu::cold, gnu::noinline]] T& missing_value() noexcept;
+
 }  // namespace detail
 
 template <typename T = void>
@@ -159,7 +164,7 @@ public:
         template <std::derived_from<promise_base> Parent>
         std::coroutine_handle<> await_suspend(std::coroutine_handle<Parent> parent) noexcept {
             promise_base& child = frame_.promise();
-            child.parent_ = parent;
+            child.parent_ = parent.address();
             child.stop_ = static_cast<promise_base&>(parent.promise()).stop_;
             return frame_;
         }
@@ -167,9 +172,9 @@ public:
             if constexpr (std::is_void_v<T>) {
                 NACRE_ASSERT(frame_);
             } else {
-                if (!frame_) [[unlikely]]
-                    return no_frame();
-                return std::move(frame_.promise().value());
+                // One way out, so that the value is moved straight to where it is wanted.
+                T& value = frame_ ? frame_.promise().value() : detail::missing_value<T>();
+                return std::move(value);
             }
         }
 
@@ -184,7 +189,7 @@ public:
     [[nodiscard]] std::coroutine_handle<> start_under(std::coroutine_handle<> parent,
                                                       stop_source* stop) noexcept {
         promise_base& child = frame_.promise();
-        child.parent_ = parent;
+        child.parent_ = parent.address();
         child.stop_ = stop;
         return frame_;
     }
@@ -196,13 +201,13 @@ public:
     void start_on(run_queue& queue, stop_source* stop, promise_base::root_function root,
                   void* context) noexcept {
         promise_base& promise = frame_.promise();
+        promise.parent_ = nullptr;
         promise.stop_ = stop;
         promise.root_ = root;
         promise.root_context_ = context;
         promise.start_.frame = frame_.address();
         promise.start_.run = [](work& w) noexcept {
-            std::coroutine_handle<>::from_address(static_cast<promise_base::start_work&>(w).frame)
-                .resume();
+            resume_frame(static_cast<promise_base::start_work&>(w).frame);
         };
         queue.push(promise.start_);
     }
@@ -234,6 +239,12 @@ private:
 };
 
 namespace detail {
+template <typename T>
+T& missing_value() noexcept {
+    static constinit thread_local std::optional<T> value;
+    value.emplace(task<T>::no_frame());
+    return *value;
+}
 template <typename T>
 task<T> task_promise<T>::get_return_object() noexcept {
     return task<T>(std::coroutine_handle<task_promise>::from_promise(*this));

@@ -91,10 +91,10 @@ public:
         awaiter& operator=(const awaiter&) = delete;
         [[nodiscard]] bool await_ready() const noexcept { return state_.done(); }
         bool await_suspend(std::coroutine_handle<> h) noexcept {
-            handle_ = h;
+            frame_ = h.address();
             target = &current_thread();
             run = [](work& w) noexcept {
-                static_cast<awaiter&>(static_cast<message&>(w)).handle_.resume();
+                resume_frame(static_cast<awaiter&>(static_cast<message&>(w)).frame_);
             };
             return state_.suspend(*this);
         }
@@ -105,7 +105,7 @@ public:
     private:
         static thread& current_thread() noexcept;
         detail::join_state<T>& state_;
-        std::coroutine_handle<> handle_;
+        void* frame_ = nullptr;
     };
     /// Once. The value moves out.
     [[nodiscard]] awaiter operator co_await() noexcept { return awaiter(*state_); }
@@ -224,11 +224,9 @@ private:
     thread* saved_;
 };
 
-inline run_queue& current_run_queue() noexcept {
-    thread* t = thread::current();
-    NACRE_ASSERT(t != nullptr);
-    return *t;
-}
+// Off a thread this is a null reference, whose first use faults; a test would cost more than the
+// rest of a yield's push.
+inline run_queue& current_run_queue() noexcept { return *thread::current(); }
 
 template <typename T>
 thread& join_handle<T>::awaiter::current_thread() noexcept {
@@ -307,7 +305,7 @@ public:
     call_awaiter& operator=(const call_awaiter&) = delete;
     [[nodiscard]] static constexpr bool await_ready() noexcept { return false; }
     void await_suspend(std::coroutine_handle<> h) noexcept {
-        handle_ = h;
+        frame_ = h.address();
         caller_ = thread::current();
         NACRE_ASSERT(caller_ != nullptr);
         run = [](work& w) noexcept {
@@ -317,7 +315,7 @@ public:
             else
                 self.value_.emplace(std::apply(self.function_, std::move(self.arguments_)));
             self.run = [](work& answer) noexcept {
-                static_cast<call_awaiter&>(static_cast<message&>(answer)).handle_.resume();
+                resume_frame(static_cast<call_awaiter&>(static_cast<message&>(answer)).frame_);
             };
             self.caller_->post(self);
         };
@@ -332,7 +330,7 @@ private:
     thread* caller_ = nullptr;
     F function_;
     std::tuple<Args...> arguments_;
-    std::coroutine_handle<> handle_;
+    void* frame_ = nullptr;
     std::conditional_t<std::is_void_v<value>, std::monostate, std::optional<value>> value_;
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Timers of one reactor: a hierarchical wheel of 8 levels of 64 slots, in ticks of 8,192 ns.
+// Timers of one reactor: a hierarchical wheel of 9 levels of 64 slots, in ticks of 8,192 ns.
 //
 // A timer never fires early; it fires at most one tick and one turn late. Arming and cancelling are
 // O(1) and allocate nothing: the timer is its own list node. Most timers are cancelled, so
@@ -39,50 +39,55 @@ public:
 
     explicit timer_wheel(std::uint64_t now_ns) noexcept : elapsed_(now_ns >> tick_shift) {}
 
-    /// `deadline_ns` on the reactor's clock; a past one fires in the next turn.
+    /// `deadline_ns` > 0, on the reactor's clock; a past one fires in the next turn. `t` is not
+    /// armed.
     void arm(timer& t, std::uint64_t deadline_ns) noexcept {
-        // Rounded up, without overflow for UINT64_MAX.
-        std::uint64_t tick =
-            (deadline_ns >> tick_shift) + ((deadline_ns & ((1U << tick_shift) - 1)) != 0 ? 1 : 0);
-        if (tick <= elapsed_) tick = elapsed_ + 1;
+        std::uint64_t tick = ((deadline_ns - 1) >> tick_shift) + 1;  // rounded up, no overflow
+        if (tick <= elapsed_) [[unlikely]]
+            tick = elapsed_ + 1;
         t.tick_ = tick;
+        if (tick << tick_shift < next_ns_) next_ns_ = tick << tick_shift;
         insert(t);
     }
-    /// The earliest time at which expire() has something to do; UINT64_MAX: never.
+    /// No timer is due before; at the latest then expire() wants to be called. UINT64_MAX: never.
     [[nodiscard]] std::uint64_t next_ns() const noexcept { return next_ns_; }
     /// Fires what is due; returns how many.
     unsigned expire(std::uint64_t now_ns) noexcept;
 
 private:
+    // A tick has 64 - tick_shift bits, so that the levels cover all of time and none is special.
     static constexpr unsigned level_bits = 6;
-    static constexpr unsigned levels = 8;
+    static constexpr unsigned levels = (64 - tick_shift + level_bits - 1) / level_bits;
     static constexpr unsigned slots = 1U << level_bits;
-
-    void insert(timer& t) noexcept {
-        const std::uint64_t differing = (t.tick_ ^ elapsed_) | 1;
-        unsigned level = (63U - static_cast<unsigned>(__builtin_clzll(differing))) / level_bits;
-        std::uint64_t tick = t.tick_;
-        if (level >= levels) [[unlikely]] {  // beyond 70 years: parked at the far end, then again
-            level = levels - 1;
-            tick = elapsed_ + (1ULL << (level_bits * levels - 1));
+    /// Level and its shift by the highest bit in which a tick differs from the present.
+    struct level_table {
+        std::uint8_t level[64];
+        std::uint8_t shift[64];
+    };
+    static constexpr level_table by_highest_bit = [] {
+        level_table table{};
+        for (unsigned bit = 0; bit < 64; ++bit) {
+            table.level[bit] = static_cast<std::uint8_t>(bit / level_bits);
+            table.shift[bit] = static_cast<std::uint8_t>(bit / level_bits * level_bits);
         }
-        const unsigned slot = static_cast<unsigned>(tick >> (level * level_bits)) & (slots - 1);
-        wheel_[level].lists[slot].push_back(t);
-        wheel_[level].occupied |= 1ULL << slot;
-        const std::uint64_t start = (tick >> (level * level_bits)) << (level * level_bits);
-        const std::uint64_t start_ns = start << tick_shift;
-        if (start_ns < next_ns_) next_ns_ = start_ns;
+        return table;
+    }();
+
+    /// tick_ > elapsed_
+    void insert(timer& t) noexcept {
+        const auto bit = static_cast<unsigned>(__builtin_clzll(t.tick_ ^ elapsed_)) ^ 63U;
+        const unsigned level = by_highest_bit.level[bit];
+        const std::uint64_t slot = t.tick_ >> by_highest_bit.shift[bit] & (slots - 1);
+        occupied_[level] |= 1ULL << slot;
+        slots_[level][slot].push_back(t);
     }
     /// Start tick of the next slot to look at, and its level; false if all are empty.
     bool next_slot(unsigned& level, unsigned& slot, std::uint64_t& start) const noexcept;
 
     std::uint64_t elapsed_;  // ticks that are done with
     std::uint64_t next_ns_ = UINT64_MAX;
-    struct wheel_level {
-        std::uint64_t occupied = 0;  // a set bit may be stale, a clear one is not
-        std::array<intrusive_list<timer>, slots> lists;
-    };
-    std::array<wheel_level, levels> wheel_;
+    std::array<std::uint64_t, levels> occupied_{};  // a set bit may be stale, a clear one is not
+    std::array<std::array<intrusive_list<timer>, slots>, levels> slots_;
 };
 
 }  // namespace nacre

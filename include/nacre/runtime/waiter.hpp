@@ -20,7 +20,7 @@
 namespace nacre {
 
 class thread;
-/// The run queue of the current thread; asserts that there is one.
+/// The run queue of the current thread; there is one.
 [[nodiscard]] run_queue& current_run_queue() noexcept;
 
 class waiter : public list_hook, public work {
@@ -47,9 +47,9 @@ public:
             }
             stop->link(on_stop_);
         }
-        handle_ = h;
+        frame_ = h.address();
         home_ = &current_run_queue();
-        run = [](work& w) noexcept { static_cast<waiter&>(w).handle_.resume(); };
+        run = [](work& w) noexcept { resume_frame(static_cast<waiter&>(w).frame_); };
         return true;
     }
     /// The primitive's clean-up when the wait is cancelled; runs before the waiter is made ready.
@@ -67,7 +67,7 @@ private:
               owner(of) {}
         waiter& owner;
     };
-    std::coroutine_handle<> handle_;
+    void* frame_ = nullptr;
     run_queue* home_ = nullptr;
     error status_;
     stop_hook on_stop_{*this};

@@ -60,9 +60,7 @@ protected:
     void prepare(std::coroutine_handle<P> parent) noexcept {
         frame_ = parent.address();
         home_ = &current_run_queue();
-        run = [](work& w) noexcept {
-            std::coroutine_handle<>::from_address(static_cast<group_awaiter&>(w).frame_).resume();
-        };
+        run = [](work& w) noexcept { resume_frame(static_cast<group_awaiter&>(w).frame_); };
         stop_.follow(static_cast<promise_base&>(parent.promise()).stop());
     }
     /// A child that has no frame counts as failed at once; false then.
@@ -97,7 +95,7 @@ public:
     template <std::derived_from<promise_base> P>
     bool await_suspend(std::coroutine_handle<P> parent) noexcept {
         this->prepare(parent);
-        std::apply([this](auto&... child) { (begin(child), ...); }, children_);
+        std::apply([this](auto&... child) { (this->begin(child), ...); }, children_);
         return this->running_ != 0;
     }
     [[nodiscard]] std::tuple<detail::task_result<T>...> await_resume() noexcept {

@@ -30,7 +30,7 @@ public:
         std::apply(
             [this](auto&... child) {
                 std::size_t i = 0;
-                (begin(child, i++), ...);
+                (this->begin(child, i++), ...);
             },
             children_);
         return this->running_ != 0;
