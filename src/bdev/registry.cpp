@@ -121,8 +121,11 @@ task<outcome<>> bdev_registry::remove_device(std::shared_ptr<bdev> device) {
 
 task<void> bdev_registry::remove_all() {
     while (!devices_.empty()) {
-        // Removing a base takes its layers along, so any order ends with none.
-        std::shared_ptr<bdev> last = devices_.back();
+        // Layers before what they stand on: a mirror whose leg goes first takes note of that.
+        std::shared_ptr<bdev> last =
+            *std::max_element(devices_.rbegin(), devices_.rend(), [](const auto& a, const auto& b) {
+                return a->attributes().layers < b->attributes().layers;
+            });
         outcome<> removed = co_await remove_device(std::move(last));
         NACRE_ASSERT(removed.has_value());
     }
