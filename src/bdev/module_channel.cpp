@@ -3,26 +3,13 @@
 
 #include <algorithm>
 #include <climits>
-#include <cstdlib>
-#include <memory>
-#include <new>
 
 #include "nacre/bdev/bdev.hpp"
 #include "nacre/bdev/child_io.hpp"
+#include "nacre/bdev/registry.hpp"
 
 namespace nacre {
 namespace {
-
-struct aligned_free {
-    void operator()(std::byte* p) const noexcept { std::free(p); }
-};
-using aligned_bytes = std::unique_ptr<std::byte[], aligned_free>;
-
-aligned_bytes allocate_aligned(std::size_t alignment, std::size_t bytes) noexcept {
-    alignment = std::max<std::size_t>(alignment, 64);
-    const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-    return aligned_bytes(static_cast<std::byte*>(std::aligned_alloc(alignment, rounded)));
-}
 
 /// Zeros for emulated write_zeroes: 64 KiB at a time is where throughput flattens out.
 constexpr std::size_t zero_piece_bytes = 65536;
@@ -164,7 +151,9 @@ bool module_channel::emulate(io_op& op) noexcept {
         return true;
     }
     if ((slow_ & slow_alignment) != 0 && (data_opcodes & bit(op.code)) != 0 &&
-        !op.data.aligned(a.buffer_alignment)) {
+        !(op.data.aligned(a.buffer_alignment) &&
+          (op.code != opcode::compare_and_write ||
+           op.expected->borrowed().aligned(a.buffer_alignment)))) {
         start_emulation(op, carry_out_bounced(op));
         return true;
     }
@@ -232,39 +221,58 @@ task<void> module_channel::carry_out_in_pieces(io_op& op) {
 
 task<void> module_channel::carry_out_bounced(io_op& op) {
     const bdev_attributes& a = device_.attributes();
-    const std::uint64_t piece_max = std::max<std::uint64_t>(
-        std::min<std::uint64_t>(a.transfer_bytes_max == 0 ? 1U << 20 : a.transfer_bytes_max,
-                                op.data.size()) >>
-            block_shift_,
-        1);
-    const bool two_buffers = op.code == opcode::compare_and_write;
     // An atomic op is not cut; it needs both of its buffers aligned at once.
-    const std::uint64_t at_once = two_buffers ? op.blocks.value() : piece_max;
-    aligned_bytes buffer = allocate_aligned(a.buffer_alignment, at_once << block_shift_);
-    aligned_bytes second;
-    if (two_buffers) second = allocate_aligned(a.buffer_alignment, at_once << block_shift_);
+    const bool two_buffers = op.code == opcode::compare_and_write;
+    std::uint64_t piece_bytes = op.data.size();
+    if (!two_buffers) {
+        piece_bytes = std::min<std::uint64_t>(piece_bytes, buffer_pool::bytes_max);
+        if (a.transfer_bytes_max != 0)
+            piece_bytes = std::min<std::uint64_t>(piece_bytes, a.transfer_bytes_max);
+        piece_bytes = std::max<std::uint64_t>(piece_bytes & ~std::uint64_t{block_mask_},
+                                              std::uint64_t{block_mask_} + 1);
+    }
+    const std::uint64_t bytes =
+        std::max<std::uint64_t>(two_buffers ? 2 * piece_bytes : piece_bytes, a.buffer_alignment);
+    pooled_buffer pooled;
+    dma_buffer large;
     error status;
-    if (buffer == nullptr || (two_buffers && second == nullptr)) status = error::posix(ENOMEM);
+    if (bytes <= buffer_pool::bytes_max) {
+        buffer_pool& pool = device_.registry_->buffers().here();
+        result<pooled_buffer> taken = co_await pool.acquire(bytes);
+        if (taken)
+            pooled = std::move(*taken);
+        else
+            status = taken.error();
+    } else {
+        result<dma_buffer> made =
+            dma_buffer::allocate(byte_count(bytes), {.alignment = a.buffer_alignment});
+        if (made)
+            large = std::move(*made);
+        else
+            status = made.error();
+    }
+    std::byte* const first = pooled.empty() ? large.writable_unchecked().data() : pooled.data();
+    std::byte* const second = first + piece_bytes;
     std::uint64_t done = 0;
     while (done < op.blocks.value() && status.ok()) {
-        std::uint64_t n = std::min(op.blocks.value() - done, at_once);
+        std::uint64_t n = std::min(op.blocks.value() - done, piece_bytes >> block_shift_);
         const std::uint64_t boundary = a.optimal_boundary.value();
         if (boundary != 0 && !two_buffers)
             n = std::min(n, boundary - (op.first.value() + done) % boundary);
         const iov_view user = op.data.slice(done << block_shift_, n << block_shift_);
-        const iov_view bounce(buffer.get(), n << block_shift_);
-        if (op.code != opcode::read) user.copy_to(buffer.get());
+        const iov_view bounce(first, n << block_shift_);
+        if (op.code != opcode::read) user.copy_to(first);
         const_iov_view expected;
         if (two_buffers) {
-            op.expected->borrowed().copy_to(second.get());
-            expected = const_iov_view(second.get(), n << block_shift_);
+            op.expected->borrowed().copy_to(second);
+            expected = const_iov_view(second, n << block_shift_);
         }
         child_io piece(*this, op.code, op.first + block_count(done), bounce, op.flags);
         if (two_buffers) piece.op().expected = &expected;
         if ((op.flags & flag_given_up) != 0) break;
         const current_piece current(op, piece.op());
         status = co_await piece;
-        if (op.code == opcode::read && status.ok()) user.copy_from(buffer.get());
+        if (op.code == opcode::read && status.ok()) user.copy_from(first);
         done += n;
     }
     if (status.ok() && done < op.blocks.value()) status = error::posix(ECANCELED);

@@ -17,6 +17,7 @@
 
 #include "nacre/bdev/bdev_channel.hpp"
 #include "nacre/core/uri.hpp"
+#include "nacre/memory/buffer_pool.hpp"
 #include "nacre/runtime/runtime.hpp"
 
 namespace nacre {
@@ -89,6 +90,8 @@ public:
 
     [[nodiscard]] runtime& host() noexcept { return runtime_; }
     [[nodiscard]] world& home_world() noexcept { return runtime_.home_world(); }
+    /// Buffers for I/O, of all bdevs and whoever serves them, by thread.
+    [[nodiscard]] buffer_pools& buffers() noexcept { return buffers_; }
 
     /// EEXIST if a name, alias or UUID is taken. Examines the new device before it returns.
     [[nodiscard]] task<outcome<>> add(std::shared_ptr<bdev> device);
@@ -153,6 +156,7 @@ private:
     std::vector<std::unique_ptr<examiner>> owned_examiners_;
     std::vector<observer*> observers_;
     bool auto_examine_ = true;
+    buffer_pools buffers_;
 };
 
 }  // namespace nacre

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "nacre/memory/dma_buffer.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <thread>
+#include <vector>
+
+#include "nacre/memory/memory_policy.hpp"
+
+namespace nacre {
+namespace {
+
+using namespace literals;
+
+bool all_are(std::span<const std::byte> bytes, std::byte value) {
+    return std::ranges::all_of(bytes, [=](std::byte b) { return b == value; });
+}
+
+std::uintptr_t address(const dma_buffer& b) {
+    return reinterpret_cast<std::uintptr_t>(b.bytes().data());
+}
+
+TEST(dma_buffer, begins_as_aligned_zeros) {
+    for (const std::size_t alignment : {std::size_t{1}, std::size_t{512}, std::size_t{4096},
+                                        std::size_t{65536}, std::size_t{4} << 20}) {
+        result<dma_buffer> buffer = dma_buffer::allocate(100_KiB, {.alignment = alignment});
+        ASSERT_TRUE(buffer);
+        EXPECT_EQ(buffer->size(), 100U << 10);
+        EXPECT_EQ(address(*buffer) % alignment, 0U);
+        EXPECT_TRUE(all_are(buffer->bytes(), std::byte{0}));
+        std::ranges::fill(*buffer->writable(), std::byte{1});  // all of it can be touched
+    }
+    result<dma_buffer> huge = dma_buffer::allocate(5_MiB, {.kind = memory_kind::huge});
+    ASSERT_TRUE(huge);
+    EXPECT_EQ(address(*huge) % dma_buffer::huge_page_bytes, 0U);
+    std::ranges::fill(*huge->writable(), std::byte{1});
+}
+
+TEST(dma_buffer, refuses_what_cannot_be) {
+    EXPECT_TRUE(dma_buffer::allocate(byte_count(0)).error().is(EINVAL));
+    EXPECT_TRUE(dma_buffer::allocate(byte_count(UINT64_MAX)).error().is(ENOMEM));
+    EXPECT_TRUE(dma_buffer::allocate(byte_count(1ULL << 60)).error().is(ENOMEM));
+}
+
+TEST(dma_buffer, is_not_written_by_accident_while_it_is_shared) {
+    dma_buffer whole = *dma_buffer::allocate(8_KiB);
+    EXPECT_FALSE(whole.shared());
+    {
+        dma_buffer tail = whole.slice(4096, 4096);
+        EXPECT_EQ(address(tail), address(whole) + 4096);
+        EXPECT_TRUE(whole.writable().error().is(EBUSY));
+        EXPECT_TRUE(tail.writable().error().is(EBUSY));
+        tail.writable_unchecked()[0] = std::byte{7};
+        EXPECT_EQ(whole.bytes()[4096], std::byte{7});
+        dma_buffer part = tail.slice(10, 20).slice(5, 5);
+        EXPECT_EQ(part.size(), 5U);
+        EXPECT_EQ(address(part), address(whole) + 4096 + 15);
+    }
+    EXPECT_TRUE(whole.writable());
+}
+
+TEST(dma_buffer, lives_as_long_as_its_last_slice) {
+    dma_buffer last;
+    EXPECT_TRUE(last.empty());
+    {
+        dma_buffer whole = *dma_buffer::allocate(8_KiB);
+        std::ranges::fill(*whole.writable(), std::byte{3});
+        last = whole.slice(5000, 100);
+    }
+    EXPECT_TRUE(all_are(last.bytes(), std::byte{3}));
+    EXPECT_TRUE(last.writable());  // now it is the only one
+    const dma_buffer moved = std::move(last);
+    EXPECT_EQ(moved.size(), 100U);
+}
+
+TEST(dma_buffer, is_shared_between_threads) {
+    const std::uint64_t before = data_memory_bytes();
+    {
+        const dma_buffer whole = *dma_buffer::allocate(8_KiB);
+        std::vector<std::thread> threads;
+        for (unsigned i = 0; i < 4; ++i) {
+            threads.emplace_back([whole] {
+                for (unsigned n = 0; n < 10'000; ++n) {
+                    const dma_buffer copy = whole.slice(n % 8192, 1);
+                    EXPECT_EQ(copy.bytes()[0], std::byte{0});
+                }
+            });
+        }
+        for (std::thread& t : threads) t.join();
+        EXPECT_FALSE(whole.shared());
+    }
+    EXPECT_EQ(data_memory_bytes(), before);
+}
+
+TEST(dma_buffer, is_zero_where_it_was_discarded) {
+    dma_buffer buffer = *dma_buffer::allocate(8_MiB, {.kind = memory_kind::huge});
+    for (const auto& [offset, bytes] : std::vector<std::pair<std::size_t, std::size_t>>{
+             {0, 100}, {5000, 3}, {1234, 5 << 20}, {4096, 4 << 20}, {0, 8 << 20}}) {
+        std::ranges::fill(*buffer.writable(), std::byte{9});
+        buffer.discard_unchecked(offset, bytes);
+        EXPECT_TRUE(all_are(buffer.bytes().first(offset), std::byte{9})) << offset;
+        EXPECT_TRUE(all_are(buffer.bytes().subspan(offset, bytes), std::byte{0})) << offset;
+        EXPECT_TRUE(all_are(buffer.bytes().subspan(offset + bytes), std::byte{9})) << offset;
+    }
+}
+
+TEST(dma_buffer, stays_within_the_bound_of_the_process) {
+    const memory_policy before = current_memory_policy();
+    set_memory_policy({.bytes_max = data_memory_bytes() + (4 << 20)});
+    result<dma_buffer> first = dma_buffer::allocate(3_MiB);
+    EXPECT_TRUE(first);
+    EXPECT_TRUE(dma_buffer::allocate(2_MiB).error().is(ENOMEM));
+    first = fail(ENOMEM);
+    EXPECT_TRUE(dma_buffer::allocate(2_MiB));
+    set_memory_policy(before);
+}
+
+}  // namespace
+}  // namespace nacre
