@@ -112,6 +112,8 @@ task<json::value> bdev_configuration(context& here) {
     json::array commands;
     commands.emplace_back(json::object{{"method", "bdev_set_options"},
                                        {"params", json::encode(here.local<bdev_options>())}});
+    json::array raid = raid_configuration(here);
+    if (!raid.empty()) commands.push_back(std::move(raid.front()));
     here.bdevs().for_each([&](bdev& d) {
         json::value made_by = d.configuration();
         if (json::array* several = made_by.if_array())
@@ -119,6 +121,7 @@ task<json::value> bdev_configuration(context& here) {
         else if (!made_by.is_null())
             commands.push_back(std::move(made_by));
     });
+    for (std::size_t i = 1; i < raid.size(); ++i) commands.push_back(std::move(raid[i]));
     commands.emplace_back(json::object{{"method", "bdev_wait_for_examine"}});
     co_return json::value(std::move(commands));
 }

@@ -35,6 +35,7 @@ outcome<reply> read_answer(const json::value& answer) {
 client::client(world& w, client_options options)
     : world_(w),
       options_(options),
+      input_(std::make_unique<char[]>(input_bytes)),
       framer_(std::make_unique<json::framer>(options.answer_bytes_max)) {}
 
 client::~client() { close(); }
@@ -90,7 +91,6 @@ task<result<json::value>> client::exchange(std::string text, std::uint64_t id) {
         if (n < 0) co_return fail(n == -EPIPE ? ECONNRESET : -n);
         sent += static_cast<std::size_t>(n);
     }
-    const auto input = std::make_unique<char[]>(input_bytes);
     while (true) {
         for (auto status = framer_->next(); status != json::framer::status::need_more;
              status = framer_->next()) {
@@ -102,10 +102,10 @@ task<result<json::value>> client::exchange(std::string text, std::uint64_t id) {
             if (to.as_uint64() == id || (to.is_null() && answer->find("error") != nullptr))
                 co_return std::move(*answer);
         }
-        const int n = co_await socket_io(io_request::kind::receive, fd_, input.get(), input_bytes);
+        const int n = co_await socket_io(io_request::kind::receive, fd_, input_.get(), input_bytes);
         if (n < 0) co_return fail(-n);
         if (n == 0) co_return fail(ECONNRESET);
-        framer_->feed({input.get(), static_cast<std::size_t>(n)});
+        framer_->feed({input_.get(), static_cast<std::size_t>(n)});
     }
 }
 

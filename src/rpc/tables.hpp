@@ -19,6 +19,8 @@ namespace nacre::rpc {
 [[nodiscard]] std::span<const method> bdev_methods() noexcept;
 [[nodiscard]] std::span<const method> iostat_methods() noexcept;
 [[nodiscard]] std::span<const method> bdev_module_methods() noexcept;
+[[nodiscard]] std::span<const method> bdev_layer_methods() noexcept;
+[[nodiscard]] std::span<const method> bdev_raid_methods() noexcept;
 [[nodiscard]] std::span<const method> nbd_methods() noexcept;
 
 /// `name`, of the many methods that take nothing else.
@@ -32,6 +34,8 @@ inline constexpr std::uint64_t tick_rate = 1'000'000'000;
 
 /// framework_get_config of "bdev".
 [[nodiscard]] task<json::value> bdev_configuration(context& here);
+/// bdev_raid_set_options, then what makes the arrays that wait for legs.
+[[nodiscard]] json::array raid_configuration(context& here);
 /// framework_get_config of "nbd".
 [[nodiscard]] task<json::value> nbd_configuration(context& here);
 /// The BDEV object of bdev_get_bdevs.

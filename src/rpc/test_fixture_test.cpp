@@ -108,6 +108,7 @@ fixture::fixture(fixture_options options)
       target(here),
       listener(target, options.server),
       started(options.started) {
+    here.add_subsystems(all_subsystems());
     here.set_lifecycle(&application);
 }
 

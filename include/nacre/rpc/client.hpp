@@ -46,6 +46,7 @@ private:
     std::string path_;
     int fd_ = -1;
     std::uint64_t next_id_ = 1;
+    std::unique_ptr<char[]> input_;  // what the framer still looks at between two calls
     std::unique_ptr<json::framer> framer_;
 };
 
