@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "modules/delay/delay.hpp"
 #include "modules/file/file.hpp"
 #include "modules/malloc/malloc.hpp"
 #include "modules/null/null.hpp"

@@ -70,6 +70,7 @@ module_channel::module_channel(bdev& device) noexcept
 module_channel::~module_channel() { NACRE_ASSERT(in_flight_ == 0); }
 
 void module_channel::request_abort(io_op&) noexcept {}
+void module_channel::removing() noexcept {}
 
 void io_op::run_user(work& w) noexcept {
     auto& op = static_cast<io_op&>(w);
@@ -302,6 +303,7 @@ bool module_channel::finished_slow(io_op& op) noexcept {
 task<result<>> module_channel::drain_removed() {
     set_slow(slow_removed);
     retry_waiting(UINT_MAX);
+    removing();
     while (in_flight_ != 0) {
         result<> waited = co_await drained_.wait();
         if (!waited) co_return fail(waited.error());

@@ -74,6 +74,9 @@ protected:
     /// The module's work: carry `op` out, or forward it. It never resumes anybody: it completes the
     /// op (op.complete) or arranges that something does. On the channel's thread.
     virtual void submit(io_op& op) noexcept = 0;
+    /// The device is being removed: ops that a module keeps waiting for something that may never
+    /// come complete now. Nothing new is submitted after it. The default has none.
+    virtual void removing() noexcept;
 
 private:
     friend class io_op;
