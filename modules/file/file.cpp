@@ -8,6 +8,7 @@
 #include "file_channel.hpp"
 #include "nacre/core/log.hpp"
 #include "nacre/core/parse.hpp"
+#include "nacre/runtime/sleep.hpp"
 
 namespace nacre {
 namespace {
@@ -115,6 +116,15 @@ std::string user_of(bdev_registry& registry, const std::string& filename) {
             who = fmt::format("bdev {}", d.name());
     });
     return who;
+}
+
+bool is_used_here(bdev_registry& registry, const std::string& filename) {
+    bool used = false;
+    registry.for_each([&](bdev& d) {
+        const auto* other = dynamic_cast<file_bdev*>(&d);
+        used |= other != nullptr && other->options().filename == filename;
+    });
+    return used;
 }
 
 /// `made` tells whether it has made the file.
@@ -225,6 +235,24 @@ outcome<opened_file> open_and_inspect(bdev_registry& registry, const file_option
     return fail(EINVAL, fmt::format("{}: {}: no way to open it", o.name, o.filename));
 }
 
+/// A process that was killed lets go of its files only when the kernel is done with what it had in
+/// flight, some time after it is gone. Its successor waits for that, and so never meets a write of
+/// its predecessor's. Not for a bdev of this registry, which goes on using the file.
+task<outcome<opened_file>> open_when_free(bdev_registry& registry, const file_options& o,
+                                          open_descriptor& file, bool& made) {
+    constexpr std::uint64_t wait_ns_max = 2'000'000'000;
+    constexpr std::uint64_t pause_ns = 2'000'000;
+    outcome<opened_file> opened = open_and_inspect(registry, o, file, made);
+    for (std::uint64_t waited = 0; waited < wait_ns_max; waited += pause_ns) {
+        if (opened || !opened.error().code.is(EBUSY) || is_used_here(registry, o.filename)) break;
+        file.close();
+        result<> slept = co_await sleep_for(pause_ns);
+        if (!slept) break;
+        opened = open_and_inspect(registry, o, file, made);
+    }
+    co_return opened;
+}
+
 outcome<> check_options(bdev_registry& registry, const file_options& o) {
     if (o.name.empty() || o.filename.empty())
         return fail(EINVAL, "a file bdev needs a name and a filename");
@@ -242,7 +270,7 @@ task<outcome<std::string>> create(bdev_registry& registry, file_options options,
     world& w = registry.home_world();
     open_descriptor file(w);
     bool made = false;
-    outcome<opened_file> opened = open_and_inspect(registry, options, file, made);
+    outcome<opened_file> opened = co_await open_when_free(registry, options, file, made);
     if (!opened) {
         if (made) w.remove_file(options.filename);
         co_return fail(std::move(opened.error()));

@@ -147,6 +147,40 @@ task<void> check_locks(bdev_registry& registry, const scratch_folder& folder) {
 
 TEST_F(file_bdevs, lock_the_file_against_a_second_writer) { run(&check_locks); }
 
+/// Opens /disk while a killed process still holds it, for `held_ns` of virtual time.
+outcome<std::string> open_what_is_let_go_after(std::uint64_t held_ns) {
+    sim::world w(1);
+    w.make_file("/disk", 1 << 20);
+    outcome<int> held = w.open_file("/disk", {.write = true});
+    EXPECT_TRUE(held);
+    EXPECT_TRUE(w.lock_file(*held, true));
+    w.schedule(held_ns, [&w, fd = *held] { w.close_file(fd); });
+    auto rt = runtime::make(w);
+    EXPECT_TRUE(rt);
+    bdev_registry registry(**rt);
+    outcome<std::string> made = fail(EINVAL, std::string());
+    (*rt)->block_on(
+        [](across<bdev_registry> r, across<outcome<std::string>> result) -> task<void> {
+            outcome<std::string> created = co_await create_file(*r, options_of("disk", "/disk"));
+            *result = std::move(created);
+            co_await r->remove_all();
+        },
+        across<bdev_registry>(registry), across<outcome<std::string>>(made));
+    return made;
+}
+
+TEST(file_bdev, waits_for_what_a_killed_process_has_in_flight) {
+    outcome<std::string> made = open_what_is_let_go_after(500'000'000);
+    EXPECT_TRUE(made) << made.error().message;
+}
+
+TEST(file_bdev, does_not_wait_for_ever_for_another_process) {
+    outcome<std::string> made = open_what_is_let_go_after(60'000'000'000);
+    ASSERT_FALSE(made);
+    EXPECT_TRUE(made.error().code.is(EBUSY));
+    EXPECT_NE(made.error().message.find("in use by another process"), std::string::npos);
+}
+
 task<void> check_read_only(bdev_registry& registry, const scratch_folder& folder) {
     make_file(folder.at("a"), 1 << 20);
     ::chmod(folder.at("a").c_str(), 0400);
