@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <mutex>
 
+#include "modules/raid1/raid1.hpp"
 #include "nacre/memory/memory_policy.hpp"
 #include "nacre/rpc/config.hpp"
 #include "nacre/rpc/server.hpp"
@@ -180,7 +181,8 @@ outcome<> app::implementation::prepare() {
     outcome<runtime_options> how = runtime_options_of(options, home_world);
     if (!how) return fail(std::move(how.error()));
     if (options.handle_signals) {
-        static constexpr std::array<int, 3> watched = {SIGINT, SIGTERM, SIGHUP};
+        // The last two would end the process for what the failing write says anyway.
+        static constexpr std::array<int, 5> watched = {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGXFSZ};
         if (outcome<> opened = signals.open(watched); !opened) return opened;
     }
     outcome<std::unique_ptr<runtime>> made = runtime::make(home_world, std::move(*how));
@@ -196,6 +198,7 @@ task<outcome<>> app::implementation::bring_up() {
         },
         this);
     bdevs = std::make_unique<bdev_registry>(*host);
+    (void)raid1_module::of(*bdevs);  // from now on arrays assemble
     exports = std::make_unique<nbd::server>(*bdevs);
     context = std::make_unique<rpc::context>(*host, *bdevs, rpc::all_methods());
     context->add_subsystems(rpc::all_subsystems());
@@ -279,8 +282,9 @@ int app::run() {
 
 /// A signal, or spdk_kill_instance that stands for one. Main thread.
 void app::implementation::request_shutdown(int signal_number) {
-    if (signal_number == SIGUSR1) {
-        log::notice("app", "SIGUSR1: nothing to do");
+    if (signal_number == SIGPIPE || signal_number == SIGUSR1) return;
+    if (signal_number == SIGXFSZ) {
+        log::warning("app", "a write would exceed the file size limit (ulimit -f) and has failed");
         return;
     }
     if (signal_number == SIGKILL || shutting_down) {

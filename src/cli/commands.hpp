@@ -16,7 +16,11 @@ namespace nacre::cli {
 /// What main() runs once the command line has been parsed.
 using action = std::function<int()>;
 
+void add_serve(CLI::App& program, action& chosen);
+void add_rpc(CLI::App& program, action& chosen);
 void add_perf(CLI::App& program, action& chosen);
+void add_sim(CLI::App& program, action& chosen);
+void add_tour(CLI::App& program, action& chosen);
 
 /// Prints "nacre: SENTENCE" to standard error; returns 1.
 int report_failure(const std::string& sentence);

@@ -16,7 +16,11 @@ int main(int argc, char** argv) {
     program.require_subcommand(1);
     program.get_formatter()->column_width(34);
     action chosen;
+    add_serve(program, chosen);
+    add_rpc(program, chosen);
     add_perf(program, chosen);
+    add_tour(program, chosen);
+    add_sim(program, chosen);
     try {
         program.parse(argc, argv);
     } catch (const CLI::ParseError& e) {
