@@ -209,13 +209,7 @@ bool raid1_channel::child_failed(write_group& g, io_op& child, leg_mask bit_of_l
     return true;
 }
 
-void raid1_channel::report(write_group& g) noexcept {
-    if (array_.tuning().break_ejection && (g.sent & ~(g.failed | g.cancelled)) != 0) {
-        g.parent->complete();
-        g.parent = nullptr;
-    }
-    array_.post_failure(g);
-}
+void raid1_channel::report(write_group& g) noexcept { array_.post_failure(g); }
 
 void raid1_channel::finish_judged(write_group& g) noexcept {
     io_op* const op = g.parent;
@@ -225,7 +219,7 @@ void raid1_channel::finish_judged(write_group& g) noexcept {
     g.first_error = error();
     release(g);
     if (progress_.has_waiters()) progress_.notify_all();
-    if (op != nullptr) op->complete(verdict);
+    op->complete(verdict);
 }
 
 void raid1_channel::release(write_group& g) noexcept {

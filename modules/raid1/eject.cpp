@@ -214,12 +214,17 @@ task<void> raid1_array::serve_failures() {
         write_group& g = *failures_;
         failures_ = g.next_group;
         if (failures_ == nullptr) failures_end_ = &failures_;
-        co_await judge(g);
+        const leg_mask failed = g.failed;
+        const bool too_early = tuning().break_ejection && (g.sent & active_ & ~failed) != 0;
+        if (!too_early) co_await judge(g);
         g.run = [](work& w) noexcept {
             auto& judged = static_cast<write_group&>(static_cast<message&>(w));
             judged.channel->finish_judged(judged);
         };
         g.channel->home().post(g);
+        if (!too_early) continue;
+        result<> ejected = co_await eject(failed, leg_state::failed);
+        (void)ejected;
     }
 }
 
