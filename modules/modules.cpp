@@ -8,6 +8,7 @@
 #include "modules/malloc/malloc.hpp"
 #include "modules/null/null.hpp"
 #include "modules/passthru/passthru.hpp"
+#include "modules/raid1/raid1.hpp"
 
 namespace nacre {
 namespace {
