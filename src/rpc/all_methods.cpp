@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
+//
+// Every method and every subsystem that nacre has, and so the order of rpc_get_methods and of a
+// saved configuration.
 #include "tables.hpp"
 
 namespace nacre::rpc {
