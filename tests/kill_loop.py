@@ -209,8 +209,9 @@ def verify(handle, kept):
 
 
 def compare_legs(folder):
-    done = subprocess.run(["cmp", f"--ignore-initial={SUPERBLOCK}", os.path.join(folder, "leg0.img"),
-                           os.path.join(folder, "leg1.img")], capture_output=True, text=True)
+    legs = [os.path.join(folder, name) for name in ("leg0.img", "leg1.img")]
+    done = subprocess.run(["cmp", f"--ignore-initial={SUPERBLOCK}", *legs], capture_output=True,
+                          text=True)
     if done.returncode != 0:
         raise violation("the legs differ: " + done.stdout + done.stderr)
 

@@ -83,7 +83,10 @@ TEST(process, reads_line_by_line_while_the_program_runs) {
 
 TEST(process, connects_files) {
     const auto folder = std::filesystem::temp_directory_path();
-    const std::string path = folder.string() + "/" "nacre-process-test-" + std::to_string(::getpid());
+    const std::string path = folder.string() +
+                             "/"
+                             "nacre-process-test-" +
+                             std::to_string(::getpid());
     process_options options;
     options.input = "/dev/null";
     options.output = path;
