@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "modules/delay/delay.hpp"
+#include "modules/error/error.hpp"
 #include "modules/file/file.hpp"
 #include "modules/malloc/malloc.hpp"
 #include "modules/null/null.hpp"

@@ -229,6 +229,7 @@ task<void> check_both_removals(bdev_registry& registry) {
     thread& t = registry.host().make_thread("user", 1);
     join_handle<result<>> user = t.spawn(&use_until_gone, across<bdev_desc>(*desc));
     result<> slept = co_await sleep_for(1'000'000);
+    EXPECT_TRUE(slept);
     scope removals;
     removals.spawn(delete_top(registry));
     removals.spawn(delete_base(registry));

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // Methods that make and delete bdevs over one other bdev.
+#include "modules/delay/delay.hpp"
+#include "modules/error/error.hpp"
 #include "modules/passthru/passthru.hpp"
 #include "tables.hpp"
 
@@ -17,13 +19,56 @@ task<reply> passthru_delete(context& here, name_params params) {
     co_return to_reply(deleted);
 }
 
+task<reply> delay_create(context& here, delay_options options) {
+    outcome<std::string> made = co_await create_delay(here.bdevs(), std::move(options));
+    co_return to_reply(made);
+}
+task<reply> delay_delete(context& here, name_params params) {
+    outcome<> deleted = co_await delete_delay(here.bdevs(), std::move(params.name));
+    co_return to_reply(deleted);
+}
+task<reply> delay_update(context& here, nacre::delay_update update) {
+    co_return to_reply(update_delay(here.bdevs(), update));
+}
+
+/// SPDK answers with true here, not with the new bdev's name.
+task<reply> error_create(context& here, error_options options) {
+    outcome<std::string> made = co_await create_error(here.bdevs(), std::move(options));
+    if (!made) co_return refuse(made.error());
+    co_return json::value(true);
+}
+task<reply> error_delete(context& here, name_params params) {
+    outcome<> deleted = co_await delete_error(here.bdevs(), std::move(params.name));
+    co_return to_reply(deleted);
+}
+task<reply> error_inject(context& here, error_injection injection) {
+    co_return to_reply(inject_error(here.bdevs(), injection));
+}
+task<reply> error_resume(context& here, name_params params) {
+    outcome<> resumed = co_await resume_error_pending(here.bdevs(), std::move(params.name));
+    co_return to_reply(resumed);
+}
+
 }  // namespace
 
 std::span<const method> bdev_layer_methods() noexcept {
+    constexpr state runtime = state::runtime;
     static constexpr method table[] = {
-        declare<&passthru_delete>("bdev_passthru_delete", state::runtime,
+        declare<&delay_delete>("bdev_delay_delete", runtime, "Deletes a delaying bdev"),
+        declare<&delay_create>("bdev_delay_create", runtime,
+                               "Makes a bdev over another one that is slower"),
+        declare<&delay_update>("bdev_delay_update_latency", runtime,
+                               "Changes one latency of a delaying bdev"),
+        declare<&error_resume>("bdev_error_resume_pending", runtime,
+                               "Lets I/O go on that an injected error holds back"),
+        declare<&error_inject>("bdev_error_inject_error", runtime,
+                               "Makes a bdev fail, corrupt or hold back I/O"),
+        declare<&error_delete>("bdev_error_delete", runtime, "Deletes a bdev that injects errors"),
+        declare<&error_create>("bdev_error_create", runtime,
+                               "Makes a bdev EE_<base> over another one that can inject errors"),
+        declare<&passthru_delete>("bdev_passthru_delete", runtime,
                                   "Deletes a bdev that changes nothing"),
-        declare<&passthru_create>("bdev_passthru_create", state::runtime,
+        declare<&passthru_create>("bdev_passthru_create", runtime,
                                   "Makes a bdev over another one that changes nothing"),
     };
     return table;
