@@ -410,7 +410,11 @@ void module_channel::abort(io_op& op) noexcept {
 // --- Timeouts -----------------------------------------------------------------------------------
 
 module_channel::timeout_timer::timeout_timer(module_channel& c) noexcept
-    : timer([](timer& t) noexcept { static_cast<timeout_timer&>(t).owner.check_timeouts(); }),
+    : timer([](timer& t) noexcept {
+          module_channel& channel = static_cast<timeout_timer&>(t).owner;
+          const thread_guard guard(channel.home_);
+          channel.check_timeouts();
+      }),
       owner(c) {}
 
 void module_channel::set_timeout(std::uint64_t timeout_ns) {

@@ -29,9 +29,7 @@ public:
         [[nodiscard]] static constexpr bool await_ready() noexcept { return false; }
         void await_suspend(std::coroutine_handle<> h) noexcept {
             self.op_.owner = h.address();
-            self.op_.done = [](io_op& op) noexcept {
-                resume_frame(op.owner);
-            };
+            self.op_.done = [](io_op& op) noexcept { resume_frame(op.owner); };
             self.channel_.submit_child(self.op_);
         }
         [[nodiscard]] error await_resume() const noexcept { return self.op_.status; }
