@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# What the repository promises to those who clone it: its presets, its documents and their links, and
-# that ./test and .ci/run fail when they should. For the last, programs of the same names earlier on
-# PATH stand in for dpkg-query, cmake, ninja, ctest and clang++-19.
+# What the repository promises to those who clone it: its presets, its documents and their links,
+# and that ./test and .ci/run fail when they should. For the last, programs of the same names
+# earlier on PATH stand in for dpkg-query, cmake, ninja, ctest and clang++-19.
 
 import os
 import re

@@ -64,7 +64,7 @@ outcome<> tour::make_volume() {
           {"superblock", true},
           {"base_bdevs", json::array{"leg_a", "EE_leg_b"}}}},
         {"nbd_export_create",
-         {{"bdev_name", "vol0"}, {"export_name", "vol0"}, {"unix_path", daemon_.nbd_socket()}}},
+         {{"bdev_name", "vol0"}, {"export", "vol0"}, {"unix", daemon_.nbd_socket()}}},
         {"save_config", {{"filename", daemon_.config_file()}}},
     };
     for (const step& s : steps)
