@@ -92,7 +92,8 @@ def compare(options, mode, image, socket):
     for name, runs in results.items():
         iops = [run["iops"] for run in runs]
         print(f"  {name:10} {statistics.median(iops):9.0f} IOPS"
-              f"  ({min(iops):.0f} to {max(iops):.0f})  nacre is {ours / statistics.median(iops):5.2f} times"
+              f"  ({min(iops):.0f} to {max(iops):.0f})"
+              f"  nacre is {ours / statistics.median(iops):5.2f} times"
               f"  p99 {statistics.median(run['p99_us'] for run in runs):7.0f} us"
               f"  server CPU {statistics.median(run['cpu_us'] for run in runs):6.2f} us/IO")
 
