@@ -312,7 +312,7 @@ task<void> check_depth(bdev_registry& registry) {
     scope readers;
     for (unsigned n = 0; n < 8; ++n) readers.spawn(read_first(b));
     result<> r = co_await readers.join();
-    EXPECT_TRUE(r);
+    (void)r;  // some end with what was injected
     io_statistics here = co_await registry.find("EE_m")->collect_statistics();
     EXPECT_LE(here.errors, 5U);
 }
