@@ -15,6 +15,9 @@ namespace {
 
 constexpr std::uint64_t wake_tag = 1;
 constexpr std::uint64_t ignored_tag = 0;
+/// Reads and writes that are handed over before the turn ends. A disk that gets its work in one
+/// burst a turn idles between bursts: at 32 in flight that cost a fifth of the rate.
+constexpr unsigned flush_at = 2;
 constexpr std::uint64_t ns_per_second = 1'000'000'000;
 
 }  // namespace
@@ -22,7 +25,7 @@ constexpr std::uint64_t ns_per_second = 1'000'000'000;
 outcome<std::unique_ptr<io_driver>> uring_driver::make(world& w, const driver_options& options) {
     std::unique_ptr<uring_driver> driver(new uring_driver(w));
     io_uring_params params{};
-    params.flags = IORING_SETUP_COOP_TASKRUN | IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL;
+    params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL;
     params.cq_entries = options.entries * 4;
     int rc = io_uring_queue_init_params(options.entries, &driver->ring_, &params);
     if (rc == -EINVAL) {  // a kernel before 5.19 lacks some of these flags
@@ -130,6 +133,7 @@ void uring_driver::submit(io_request& request) noexcept {
     io_uring_sqe* sqe = overflow_head_ == nullptr ? next_sqe() : nullptr;
     if (sqe != nullptr) [[likely]] {
         prepare(*sqe, request);
+        if (unflushed_ >= flush_at && request.what <= io_request::kind::write) flush();
         return;
     }
     request.driver_next = nullptr;

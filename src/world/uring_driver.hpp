@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // io_driver on one io_uring. The ring's flags were chosen by measurement (docs/benchmarks.md):
-// COOP_TASKRUN where the kernel has it, never DEFER_TASKRUN, which cost more.
+// never DEFER_TASKRUN, which cost more, nor COOP_TASKRUN, with which a polling reactor waits for a
+// timer tick to learn of a completion.
 #pragma once
 
 #include <liburing.h>
