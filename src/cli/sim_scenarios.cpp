@@ -2,6 +2,7 @@
 #include "sim_scenarios.hpp"
 
 #include "modules/file/file.hpp"
+#include "raid1_scenario.hpp"
 
 namespace nacre::cli {
 namespace {
@@ -48,6 +49,8 @@ outcome<> run_file_liar(sim::world& w, std::uint64_t steps, sim_figures& figures
 constexpr sim_scenario table[] = {
     {"file", "a file bdev on a disk with a volatile cache; power cuts", &run_file},
     {"file-faults", "the same, with I/O that fails, comes short or late", &run_file_faults},
+    {"raid1", "a mirror whose disks fail, vanish, come back and lose their power",
+     &run_raid1_lives},
     {"file-liar", "a disk that loses writes it acknowledged: must end in a violation",
      &run_file_liar},
 };
