@@ -28,7 +28,7 @@ outcome<std::unique_ptr<io_driver>> uring_driver::make(world& w, const driver_op
     params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL;
     params.cq_entries = options.entries * 4;
     int rc = io_uring_queue_init_params(options.entries, &driver->ring_, &params);
-    if (rc == -EINVAL) {  // a kernel before 5.19 lacks some of these flags
+    if (rc == -EINVAL) {  // a kernel before 5.18 has no SUBMIT_ALL
         params = io_uring_params{};
         params.flags = IORING_SETUP_CQSIZE;
         params.cq_entries = options.entries * 4;

@@ -56,8 +56,8 @@ public:
     io_driver& operator=(const io_driver&) = delete;
     virtual ~io_driver() = default;
 
-    /// Owner thread. Queues; the kernel sees it at the next flush. Never fails: what the ring has
-    /// no room for waits in a FIFO.
+    /// Owner thread. Queues; the kernel sees it at the next flush at the latest. Never fails: what
+    /// the ring has no room for waits in a FIFO.
     virtual void submit(io_request& request) noexcept = 0;
     /// Owner thread. Asks; the request still completes, with -ECANCELED or with its real result.
     virtual void cancel(io_request& request) noexcept = 0;
