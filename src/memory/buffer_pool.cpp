@@ -11,6 +11,18 @@ namespace {
 
 constexpr std::uint64_t retry_ns = 10'000'000;
 
+/// False if the system has no memory for the list itself.
+template <typename T>
+bool has_room_for_one_more(std::vector<T>& list) noexcept {
+    if (list.size() < list.capacity()) return true;
+    try {
+        list.reserve(std::max<std::size_t>(8, 2 * list.size()));
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+    return true;
+}
+
 }  // namespace
 
 buffer_pool::buffer_pool(const options& o) noexcept
@@ -79,12 +91,15 @@ void buffer_pool::give_back(chunk& k, std::uint16_t slot) noexcept {
 
 detail::pool_chunk* buffer_pool::new_chunk() noexcept {
     if (chunks_.size() >= chunks_max_ || retry_timer_.armed()) return nullptr;
+    refused_ = true;
+    if (!has_room_for_one_more(chunks_)) return nullptr;
     result<dma_buffer> memory =
         dma_buffer::allocate(byte_count(chunk::bytes), {.alignment = chunk::bytes, .kind = kind_});
-    chunk* made = memory ? new (std::nothrow) chunk(std::move(*memory)) : nullptr;
-    refused_ = made == nullptr;
-    if (refused_) return nullptr;
+    if (!memory) return nullptr;
+    chunk* made = new (std::nothrow) chunk(std::move(*memory));
+    if (made == nullptr) return nullptr;
     chunks_.emplace_back(made);
+    refused_ = false;
     return made;
 }
 
@@ -116,15 +131,6 @@ void buffer_pool::ask_again_later() noexcept {
 void buffer_pool::release_unused() noexcept {
     while (chunk* k = unused_.pop_front())
         std::erase_if(chunks_, [k](const auto& owned) { return owned.get() == k; });
-}
-
-buffer_pool& buffer_pools::here() {
-    const thread* const current = thread::current();
-    NACRE_ASSERT(current != nullptr);
-    const std::lock_guard guard(mutex_);
-    for (auto& [owner, pool] : pools_)
-        if (owner == current) return *pool;
-    return *pools_.emplace_back(current, std::make_unique<buffer_pool>(each_)).second;
 }
 
 }  // namespace nacre

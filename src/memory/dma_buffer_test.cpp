@@ -2,8 +2,13 @@
 #include "nacre/memory/dma_buffer.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
+#include <charconv>
+#include <fstream>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -16,6 +21,12 @@ using namespace literals;
 
 bool all_are(std::span<const std::byte> bytes, std::byte value) {
     return std::ranges::all_of(bytes, [=](std::byte b) { return b == value; });
+}
+
+std::string hex_of(std::uintptr_t value) {
+    std::array<char, 16> digits{};
+    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value, 16).ptr;
+    return {digits.data(), end};
 }
 
 std::uintptr_t address(const dma_buffer& b) {
@@ -104,6 +115,40 @@ TEST(dma_buffer, is_zero_where_it_was_discarded) {
         EXPECT_TRUE(all_are(buffer.bytes().subspan(offset, bytes), std::byte{0})) << offset;
         EXPECT_TRUE(all_are(buffer.bytes().subspan(offset + bytes), std::byte{9})) << offset;
     }
+}
+
+/// What the kernel was told of the memory there (VmFlags of proc(5)): "hg" is the wish for huge
+/// pages.
+bool wishes_for_huge_pages(const dma_buffer& b) {
+    std::ifstream maps("/proc/self/smaps");
+    const std::string start = hex_of(address(b)) + "-";
+    bool here = false;
+    for (std::string line; std::getline(maps, line);) {
+        if (line.starts_with(start)) here = true;
+        if (here && line.starts_with("VmFlags:")) return line.find(" hg") != std::string::npos;
+    }
+    ADD_FAILURE() << "no mapping starts at " << start;
+    return false;
+}
+
+TEST(dma_buffer, lies_in_huge_pages_where_it_is_asked_for_and_allowed) {
+    const bool kernel_has_them =
+        std::ifstream("/sys/kernel/mm/transparent_hugepage/enabled").good();
+    const memory_policy before = current_memory_policy();
+    for (const bool allowed : {true, false}) {
+        set_memory_policy({.huge_pages = allowed});
+        // Memory beside it that is alike would share its mapping; read-only memory is not alike.
+        for (const memory_kind kind : {memory_kind::plain, memory_kind::huge}) {
+            const dma_buffer large = *dma_buffer::allocate(4_MiB, {.kind = kind});
+            ASSERT_EQ(::mprotect(large.writable_unchecked().data(), large.size(), PROT_READ), 0);
+            EXPECT_EQ(wishes_for_huge_pages(large),
+                      allowed && kind == memory_kind::huge && kernel_has_them);
+        }
+        const dma_buffer small = *dma_buffer::allocate(64_KiB, {.kind = memory_kind::huge});
+        ASSERT_EQ(::mprotect(small.writable_unchecked().data(), small.size(), PROT_READ), 0);
+        EXPECT_FALSE(wishes_for_huge_pages(small));
+    }
+    set_memory_policy(before);
 }
 
 TEST(dma_buffer, stays_within_the_bound_of_the_process) {

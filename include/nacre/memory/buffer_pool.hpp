@@ -21,13 +21,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "nacre/core/intrusive_list.hpp"
 #include "nacre/memory/dma_buffer.hpp"
+#include "nacre/runtime/per_thread.hpp"
 #include "nacre/runtime/timer.hpp"
 #include "nacre/runtime/waiter.hpp"
 
@@ -198,15 +198,14 @@ inline void pooled_buffer::reset() noexcept {
 /// One pool a thread, made when the thread first asks.
 class buffer_pools {
 public:
-    explicit buffer_pools(const buffer_pool::options& each) noexcept : each_(each) {}
-    buffer_pools() noexcept = default;
+    explicit buffer_pools(const buffer_pool::options& each)
+        : pools_([each] { return std::make_unique<buffer_pool>(each); }) {}
+    buffer_pools() : buffer_pools(buffer_pool::options()) {}
     /// That of the current thread; lives as long as this. Takes a lock: keep the reference.
-    [[nodiscard]] buffer_pool& here();
+    [[nodiscard]] buffer_pool& here() { return pools_.here(); }
 
 private:
-    buffer_pool::options each_;
-    std::mutex mutex_;
-    std::vector<std::pair<const thread*, std::unique_ptr<buffer_pool>>> pools_;
+    per_thread<buffer_pool> pools_;
 };
 
 }  // namespace nacre
