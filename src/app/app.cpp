@@ -14,6 +14,7 @@
 #include "nacre/rpc/config.hpp"
 #include "nacre/rpc/server.hpp"
 #include "nacre/serve/nbd.hpp"
+#include "nacre/world/process.hpp"
 #include "signal_watch.hpp"
 
 namespace nacre {
@@ -167,6 +168,9 @@ outcome<> app::implementation::prepare() {
         running_app_members = 0;
         registered = true;
     }
+    if (options.core_dumps) {
+        if (outcome<> allowed = allow_core_dumps(); !allowed) return allowed;
+    }
     set_memory_policy(
         {.bytes_max = options.memory_bytes_max == 0 ? UINT64_MAX : options.memory_bytes_max,
          .huge_pages = options.huge_pages == huge_page_policy::transparent});
@@ -188,6 +192,7 @@ outcome<> app::implementation::prepare() {
     outcome<std::unique_ptr<runtime>> made = runtime::make(home_world, std::move(*how));
     if (!made) return fail(std::move(made.error()));
     host = std::move(*made);
+    home_world.name_os_thread(options.name);
     return {};
 }
 

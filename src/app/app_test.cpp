@@ -5,10 +5,17 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 
+#include <algorithm>
+#include <array>
 #include <csignal>
 #include <thread>
 
+#include "modules/malloc/malloc.hpp"
+#include "nacre/bdev/bdev_channel.hpp"
+#include "nacre/memory/dma_buffer.hpp"
 #include "nacre/memory/memory_policy.hpp"
 #include "nacre/rpc/client.hpp"
 #include "nacre/runtime/sleep.hpp"
@@ -67,6 +74,18 @@ TEST(app, gives_the_value_of_what_it_was_made_for) {
     EXPECT_EQ(a.stop(), 0);
     EXPECT_EQ(a.stop(), 0);
     EXPECT_EQ(w.open_descriptors(), 0U);
+}
+
+TEST(app, gives_its_name_to_the_process) {
+    std::array<char, 16> before{}, during{};
+    ASSERT_EQ(::prctl(PR_GET_NAME, before.data()), 0);
+    {
+        app a(named("my-server"));
+        ASSERT_TRUE(a.start());
+        ASSERT_EQ(::prctl(PR_GET_NAME, during.data()), 0);
+        EXPECT_STREQ(during.data(), "my-server");
+    }
+    ASSERT_EQ(::prctl(PR_SET_NAME, before.data()), 0);
 }
 
 TEST(app, runs_until_shutdown_is_requested_and_returns_the_exit_code) {
@@ -313,6 +332,81 @@ TEST(app, stops_before_it_was_initialized) {
     ASSERT_TRUE(a.start());
     EXPECT_EQ(a.stop(), 0);
     EXPECT_TRUE(seen.empty());  // nothing was started
+}
+
+TEST(app, lets_a_crash_leave_a_core_file_where_it_is_asked_to) {
+    rlimit before{};
+    ASSERT_EQ(::getrlimit(RLIMIT_CORE, &before), 0);
+    if (before.rlim_max == 0) {  // nothing can be raised: it says so
+        app_options options;
+        options.core_dumps = true;
+        app a(options);
+        const outcome<> started = a.start();
+        ASSERT_FALSE(started);
+        EXPECT_THAT(started.error().message, HasSubstr("ulimit -Hc"));
+        return;
+    }
+    rlimit none = before;
+    none.rlim_cur = 0;
+    ASSERT_EQ(::setrlimit(RLIMIT_CORE, &none), 0);
+    for (const bool wanted : {false, true}) {
+        app_options options;
+        options.core_dumps = wanted;
+        app a(options);
+        ASSERT_TRUE(a.start());
+        rlimit during{};
+        ASSERT_EQ(::getrlimit(RLIMIT_CORE, &during), 0);
+        EXPECT_EQ(during.rlim_cur, wanted ? before.rlim_max : 0U);
+    }
+    ASSERT_EQ(::setrlimit(RLIMIT_CORE, &before), 0);
+}
+
+task<outcome<>> write_and_read(bdev_registry& bdevs) {
+    malloc_options how;
+    how.name = "m0";
+    how.num_blocks = 16;
+    outcome<std::string> name = co_await create_malloc(bdevs, std::move(how));
+    if (!name) co_return fail(std::move(name.error()));
+    outcome<bdev_desc> descriptor = bdevs.open(*name, access::write);
+    if (!descriptor) co_return fail(std::move(descriptor.error()));
+    outcome<bdev_channel> channel = descriptor->open_channel();
+    if (!channel) co_return fail(std::move(channel.error()));
+    result<dma_buffer> out = dma_buffer::allocate(byte_count(8192));
+    result<dma_buffer> in = dma_buffer::allocate(byte_count(8192));
+    if (!out || !in) co_return fail(ENOMEM, "no memory");
+    std::ranges::fill(*out->writable(), std::byte{0x5a});
+    result<> done = co_await channel->write(lba(3), out->bytes());
+    if (done) done = co_await channel->read(lba(3), *in->writable());
+    if (!done) co_return fail(failure(done.error(), describe(done.error())));
+    if (!std::ranges::equal(in->bytes(), out->bytes())) co_return fail(EIO, "other bytes");
+    co_return outcome<>();
+}
+
+task<outcome<>> work_without_app(runtime* rt) {
+    bdev_registry bdevs(*rt);
+    outcome<> done = co_await write_and_read(bdevs);
+    co_await bdevs.remove_all();
+    co_return done;
+}
+
+TEST(without_app, reactors_memory_and_bdevs_work) {
+    for (const bool simulated : {false, true}) {
+        sim::world w(15);
+        outcome<std::unique_ptr<runtime>> rt = runtime::make(simulated ? w : real_world());
+        ASSERT_TRUE(rt);
+        const outcome<> done = (*rt)->block_on(&work_without_app, rt->get());
+        EXPECT_TRUE(done) << done.error().message;
+        EXPECT_EQ(app::current(), nullptr);
+    }
+}
+
+TEST(without_app, memory_works_without_any_reactor) {
+    ASSERT_EQ(reactor::current(), nullptr);
+    result<dma_buffer> buffer = dma_buffer::allocate(byte_count(64 << 10));
+    ASSERT_TRUE(buffer);
+    const dma_buffer part = buffer->slice(4096, 4096);
+    part.writable_unchecked()[0] = std::byte{1};
+    EXPECT_EQ(buffer->bytes()[4096], std::byte{1});
 }
 
 }  // namespace

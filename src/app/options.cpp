@@ -93,6 +93,10 @@ void app_options::add_to(CLI::App& command) {
         .add_flag("--wait-for-rpc", wait_for_rpc,
                   "Stay in the state startup until the RPC framework_start_init")
         ->group(group);
+    command
+        .add_flag("--core-dumps", core_dumps,
+                  "Leave a core file at a crash, as large as the hard limit allows")
+        ->group(group);
     add_parsed(command, "--log-level", log_level, parse_log_level,
                "error, warning, notice, info or debug")
         ->type_name("LEVEL");

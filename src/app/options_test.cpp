@@ -33,7 +33,7 @@ TEST(app_options, merge_with_an_applications_own) {
     app_options options;
     ASSERT_EQ(parse(options, command,
                     "--workers 4 --cores 0-2 --main-core 1 --mem-size 2GiB --mode poll "
-                    "--huge-pages never -r /r.sock -c /c.json --ignore-config-errors "
+                    "--huge-pages never --core-dumps -r /r.sock -c /c.json --ignore-config-errors "
                     "--wait-for-rpc --log-level debug --log-flag nbd --log-flag rpc"),
               "");
     EXPECT_EQ(workers, 4);
@@ -42,6 +42,7 @@ TEST(app_options, merge_with_an_applications_own) {
     EXPECT_EQ(options.memory_bytes_max, std::uint64_t{2} << 30);
     EXPECT_EQ(options.mode, reactor_mode::poll);
     EXPECT_EQ(options.huge_pages, huge_page_policy::never);
+    EXPECT_TRUE(options.core_dumps);
     EXPECT_EQ(options.rpc_socket, "/r.sock");
     EXPECT_EQ(options.config_file, "/c.json");
     EXPECT_FALSE(options.config_errors_fatal);
@@ -59,6 +60,17 @@ TEST(app_options, keep_what_was_set_before_where_nothing_is_typed) {
     ASSERT_EQ(parse(options, command, ""), "");
     EXPECT_EQ(options.rpc_socket, "/mine.sock");
     EXPECT_EQ(options.mode, reactor_mode::poll);
+    EXPECT_FALSE(options.core_dumps);
+}
+
+TEST(app_options, take_a_configuration_as_it_stands_or_from_a_file) {
+    CLI::App command("mine");
+    app_options options;
+    ASSERT_EQ(parse(options, command, R"(--config-text '{"subsystems": []}')"), "");
+    EXPECT_EQ(options.config_text, R"({"subsystems": []})");
+    CLI::App both("mine");
+    app_options refused;
+    EXPECT_NE(parse(refused, both, "--config-text {} --config /c.json"), "");
 }
 
 TEST(app_options, take_a_list_or_a_mask_of_cores) {

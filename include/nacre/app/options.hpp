@@ -31,6 +31,7 @@ enum class huge_page_policy : std::uint8_t {
 };
 
 struct app_options {
+    /// What ps and the sentences of failures call it.
     std::string name = "nacre";
 
     /// One reactor each, pinned; empty: floating ones.
@@ -59,6 +60,10 @@ struct app_options {
     /// What stands here goes before what NACRE_LOG says.
     std::optional<log::level> log_level = {};
     std::vector<std::string> log_flags = {};
+
+    /// A crash leaves a core file, whatever the soft limit was (ulimit -c); false: as the limit
+    /// says.
+    bool core_dumps = false;
 
     /// SIGINT, SIGTERM and SIGHUP end it in good order; a second one ends it at once.
     bool handle_signals = true;
