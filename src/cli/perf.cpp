@@ -8,7 +8,7 @@
 #include <ctime>
 
 #include "nacre/core/random.hpp"
-#include "nacre/runtime/sleep.hpp"
+#include "nacre/runtime/interval.hpp"
 
 namespace nacre::cli {
 namespace {
@@ -224,9 +224,10 @@ task<outcome<std::unique_ptr<perf_result>>> run_perf(bdev_registry& registry, st
         running.push_back(threads[i]->spawn(&run_job, across<job>(*jobs[i]),
                                             across<const bdev_desc>(*descriptor)));
     const std::uint64_t started = thread::current()->now_ns();
+    interval ticks(progress_period_ns);
     while (progress != nullptr &&
            !std::all_of(running.begin(), running.end(), [](auto& r) { return r.done(); })) {
-        result<> slept = co_await sleep_for(progress_period_ns);
+        result<> slept = co_await ticks.next();
         if (!slept) break;
         std::uint64_t done = 0;
         for (unsigned i = 0; i < options.numjobs; ++i) {
@@ -269,6 +270,8 @@ json::value perf_result::to_json(const perf_options& o) const {
         {"numjobs", o.numjobs},
         {"runtime_s", seconds},
         {"total_ios", operations},
+        {"read_ios", reads},
+        {"write_ios", writes},
         {"iops", iops},
         {"bw_bytes", iops * static_cast<double>(o.block_bytes)},
         {"lat_ns", json::object{{"mean", latency.mean()},

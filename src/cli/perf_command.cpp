@@ -10,6 +10,7 @@
 
 #include "commands.hpp"
 #include "modules/modules.hpp"
+#include "nacre/app/app.hpp"
 #include "nacre/core/parse.hpp"
 #include "perf.hpp"
 
@@ -18,6 +19,7 @@ namespace {
 
 struct perf_arguments {
     perf_options options;
+    std::string config_file;
     std::string block_size = "4KiB";
     std::string runtime = "5";
     std::string mode = "auto";
@@ -55,39 +57,51 @@ void print_for_people(const perf_result& r, const perf_options& o) {
                spell_ns(static_cast<double>(r.latency.max())));
 }
 
-task<int> measure(runtime* rt, const perf_arguments* arguments) {
-    bdev_registry registry(*rt);
-    std::string name = arguments->options.bdev;
-    int status = 1;
-    if (name.find("://") != std::string::npos) {
-        outcome<std::string> created = co_await create_from_uri(registry, name);
-        if (!created) {
-            report_failure(created.error().message);
-            co_await registry.remove_all();
-            co_return 1;
-        }
-        name = *created;
-    }
+/// The bdev's name: of the one that a URI makes, or as it stands.
+task<outcome<std::string>> find_or_make(bdev_registry& registry, std::string bdev) {
+    if (bdev.find("://") == std::string::npos) co_return bdev;
+    outcome<std::string> created = co_await create_from_uri(registry, std::move(bdev));
+    co_return created;
+}
+
+task<int> measure(bdev_registry& registry, const perf_arguments* arguments) {
+    outcome<std::string> name = co_await find_or_make(registry, arguments->options.bdev);
+    if (!name) co_return report_failure(name.error().message);
     const bool live = !arguments->print_json && ::isatty(STDERR_FILENO) != 0;
-    {
-        outcome<std::unique_ptr<perf_result>> done =
-            co_await run_perf(registry, name, arguments->options, live ? &show_progress : nullptr);
-        if (live) fmt::print(stderr, "\r{:50}\r", "");
-        if (!done) {
-            report_failure(done.error().message);
-        } else {
-            if (arguments->print_json)
-                fmt::print("{}\n", (*done)->to_json(arguments->options).dump_pretty());
-            else
-                print_for_people(**done, arguments->options);
-            status = (*done)->errors == 0 ? 0 : 1;
-            if ((*done)->errors != 0)
-                report_failure(fmt::format("{}: {} I/Os failed, the first with: {}", name,
-                                           (*done)->errors, describe((*done)->first_error)));
-        }
-    }
+    outcome<std::unique_ptr<perf_result>> done =
+        co_await run_perf(registry, *name, arguments->options, live ? &show_progress : nullptr);
+    if (live) fmt::print(stderr, "\r{:50}\r", "");
+    if (!done) co_return report_failure(done.error().message);
+    if (arguments->print_json)
+        fmt::print("{}\n", (*done)->to_json(arguments->options).dump_pretty());
+    else
+        print_for_people(**done, arguments->options);
+    if ((*done)->errors == 0) co_return 0;
+    co_return report_failure(fmt::format("{}: {} I/Os failed, the first with: {}", *name,
+                                         (*done)->errors, describe((*done)->first_error)));
+}
+
+task<int> measure_alone(runtime* rt, const perf_arguments* arguments) {
+    bdev_registry registry(*rt);
+    int status = co_await measure(registry, arguments);
     co_await registry.remove_all();
     co_return status;
+}
+
+/// Among the bdevs of a configuration, as `nacre serve` carries it out.
+int run_configured(const perf_arguments& a, reactor_mode mode) {
+    app_options how;
+    how.name = "nacre perf";
+    how.config_file = a.config_file;
+    how.reactors = a.options.numjobs;
+    how.mode = mode;
+    how.handle_signals = false;
+    app application(std::move(how));
+    if (outcome<> started = application.start(); !started)
+        return report_failure(started.error().message);
+    const int status = application.block_on(measure(application.bdevs(), &a));
+    const int stopped = application.stop();
+    return status != 0 ? status : stopped;
 }
 
 int run(perf_arguments& a) {
@@ -98,12 +112,14 @@ int run(perf_arguments& a) {
     if (!runtime_given) return report_failure("--runtime " + runtime_given.error().message), 2;
     a.options.runtime_ns = static_cast<std::uint64_t>(runtime_given->count());
     if (auto p = parse_pattern(a.options.rw); !p) return report_failure(p.error().message), 2;
+    const reactor_mode mode = a.mode == "poll" ? reactor_mode::poll : reactor_mode::automatic;
+    if (!a.config_file.empty()) return run_configured(a, mode);
     runtime_options how;
     how.reactors = a.options.numjobs;
-    how.mode = a.mode == "poll" ? reactor_mode::poll : reactor_mode::automatic;
+    how.mode = mode;
     auto rt = runtime::make(real_world(), how);
     if (!rt) return report_failure(rt.error().message);
-    return (*rt)->block_on(&measure, rt->get(), static_cast<const perf_arguments*>(&a));
+    return (*rt)->block_on(&measure_alone, rt->get(), static_cast<const perf_arguments*>(&a));
 }
 
 }  // namespace
@@ -119,9 +135,13 @@ void add_perf(CLI::App& program, action& chosen) {
         "perf", "Load a block device and measure it (options as fio names them)");
     perf.footer(
         "Example:\n  nacre perf --bdev 'malloc:///m0?size=64MiB' --rw randread --iodepth 32");
-    perf.add_option("--bdev", a->options.bdev, "URI of the bdev, made for this run")
+    perf.add_option("--bdev", a->options.bdev,
+                    "URI of the bdev, made for this run, or the name of one of --config")
         ->required()
-        ->type_name("URI");
+        ->type_name("URI|NAME");
+    perf.add_option("-c,--config", a->config_file,
+                    "Configuration whose bdevs are made, as save_config writes it")
+        ->type_name("FILE");
     perf.add_option("--rw", a->options.rw,
                     "read, write, rw (sequential), randread, randwrite or randrw")
         ->capture_default_str();
