@@ -11,7 +11,7 @@ import subprocess
 import unittest
 
 NACRE = os.environ["NACRE_BINARY"]
-SOUND = ["file", "file-faults"]
+SOUND = ["file", "file-faults", "raid1"]
 
 
 def sim(*arguments):
@@ -30,6 +30,12 @@ class sim_command(unittest.TestCase):
             self.assertEqual(first.returncode, 0, first.stderr)
             self.assertRegex(first.stdout, r"fingerprint [0-9a-f]{16}: ok")
             self.assertEqual(sim("--seed", "7", "--steps", "400", scenario).stdout, first.stdout)
+
+    def test_a_seed_gives_the_same_run_alone_and_after_others(self):
+        for scenario in SOUND:
+            _, in_a_row = runs("--seed", "5", "--seeds", "4", "--steps", "200", scenario)
+            _, alone = runs("--seed", "8", "--steps", "200", scenario)
+            self.assertEqual(in_a_row[-1], alone[0], scenario)
 
     def test_the_trace_is_the_same_too_and_does_not_change_the_run(self):
         plain = sim("--seed", "3", "--steps", "50", "file").stdout

@@ -42,7 +42,8 @@ public:
     std::uint64_t data_size = 0;
     bdev_desc desc;
     bdev_channel channel;
-    unsigned users = 0;  // of the channel, right now
+    unsigned users = 0;           // of the channel, right now
+    std::uint64_t admission = 0;  // how often it was added
 
 private:
     raid1_array& array_;
@@ -124,7 +125,7 @@ public:
 
     // --- Changes while online.
     [[nodiscard]] task<outcome<>> add_leg(std::string bdev_name);
-    /// EBUSY for the last good leg.
+    /// EBUSY for the last good leg, and for the one that the others are being made equal to.
     [[nodiscard]] task<outcome<>> remove_leg(unsigned k);
     [[nodiscard]] task<void> leg_went_away(unsigned k);
     [[nodiscard]] leg_mask active() const noexcept { return active_; }
@@ -174,6 +175,8 @@ private:
 
     // eject.cpp
     [[nodiscard]] task<result<>> eject(leg_mask legs, leg_state as);
+    /// Under `changing_`.
+    [[nodiscard]] task<result<>> eject_locked(leg_mask legs, leg_state as);
     [[nodiscard]] task<result<>> record_legs(leg_mask legs, leg_state as);
     [[nodiscard]] task<leg_mask> write_superblock(superblock& sb, leg_mask legs,
                                                   unsigned last = legs_max);
@@ -201,7 +204,11 @@ private:
     [[nodiscard]] task<void> process_loop();
     [[nodiscard]] task<result<>> make_equal();
     [[nodiscard]] task<result<>> rebuild(unsigned k);
-    [[nodiscard]] task<outcome<>> finish_rebuild(unsigned k);
+    [[nodiscard]] task<outcome<>> finish_rebuild(unsigned k, std::uint64_t admission);
+    /// Still the rebuild that began with this admission of the leg.
+    [[nodiscard]] bool rebuilds(unsigned k, std::uint64_t admission) const noexcept {
+        return (rebuilding_ >> k & 1) != 0 && legs_[k]->admission == admission;
+    }
     [[nodiscard]] task<result<>> copy_window(copy_plan& plan, block_range window);
     [[nodiscard]] task<result<>> copy_locked(copy_plan& plan, block_range window);
     [[nodiscard]] task<error> copy_to_target(copy_plan& plan, block_range window, unsigned k);

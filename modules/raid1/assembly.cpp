@@ -29,7 +29,7 @@ task<outcome<superblock>> read_superblock(bdev_registry& registry, std::string b
     auto channel = desc->open_channel();
     if (!channel) co_return fail(std::move(channel.error()));
     const std::uint64_t block_size = desc->device().block_size().value();
-    std::vector<std::byte> bytes(align_up(superblock::header_bytes, block_size));
+    aligned_bytes bytes(align_up(superblock::header_bytes, block_size));
     for (unsigned tries = 0; tries < 2; ++tries) {
         const iov_view into(bytes.data(), bytes.size());
         leg_io read(channel->base(), opcode::read, lba(0), into);
@@ -84,7 +84,7 @@ task<outcome<>> raid1_array::add_leg(std::string bdev_name) {
     l.data_size = blocks_;
     if (their_sequence >= sequence_ && with_superblock_) {
         // Were the power to go in the middle, it would rule.
-        const std::vector<std::byte> zeros(align_up(superblock::bytes_max, block_size_));
+        const aligned_bytes zeros(align_up(superblock::bytes_max, block_size_));
         const error cleared = co_await leg_write(k, 0, zeros);
         if (cleared.failed()) {
             drop_leg(k);
@@ -95,6 +95,7 @@ task<outcome<>> raid1_array::add_leg(std::string bdev_name) {
         result<> locked = co_await changing_.lock();
         NACRE_ASSERT(locked.has_value());
         unlock_guard guard(changing_);
+        ++legs_[k]->admission;
         rebuilding_ |= leg_mask{1} << k;
         co_await publish();
     }
@@ -250,7 +251,7 @@ task<outcome<>> raid1_module::assemble(std::shared_ptr<raid1_array> array, bool 
     leg_mask current = 0;
     unsigned absent = 0;
     for (const superblock_leg& entry : rules.legs) {
-        if (entry.state != leg_state::configured) continue;
+        if (entry.state != leg_state::configured && !tuning_.break_assembly) continue;
         const auto here = std::ranges::find(candidates, entry.id, &candidate::id);
         if (here == candidates.end() || !array->at(entry.slot).present())
             ++absent;

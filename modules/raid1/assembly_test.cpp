@@ -312,6 +312,23 @@ TEST(raid1_intents, that_are_lost_on_all_legs_mean_that_everything_is_made_equal
     EXPECT_TRUE(dirty_regions(bed, "a").empty());
 }
 
+TEST(raid1_intents, keep_the_leg_that_the_others_are_made_equal_to) {
+    test_bed bed;
+    make_array(bed);
+    for (const char* disk : {"a", "b"})
+        for (const std::uint64_t at : {32768 + 70, 32768 + 4096 + 70}) bed.disk(disk).rot(at);
+    bed.live([](test_bed& b) -> task<void> {
+        co_await plug_both(b);
+        EXPECT_FALSE(b.module().settled());
+        outcome<> removed = co_await b.module().remove_base("a");
+        EXPECT_TRUE(!removed && removed.error().code.is(EBUSY));
+        EXPECT_TRUE(removed.error().message.contains("made equal")) << removed.error().message;
+        co_await b.settle();
+        removed = co_await b.module().remove_base("a");
+        EXPECT_TRUE(removed) << removed.error().message;
+    });
+}
+
 // --- Made by a real SPDK ------------------------------------------------------------------------
 
 /// A folder with the two legs, unpacked.

@@ -161,7 +161,12 @@ void raid1_channel::touch(const block_range& range) noexcept {
 
 bool raid1_channel::admit(io_op& op, const block_range& range) noexcept {
     if ((guard_ & guard_hold) != 0) {
-        op.complete(error::posix(EIO));
+        // Its request may still be with the home thread, which answers to this channel: so the op,
+        // which keeps the channel alive, waits for that answer.
+        if (request_.under_way)
+            parked_.push(op);
+        else
+            op.complete(error::posix(EIO));
         return false;
     }
     if (range.empty()) return true;

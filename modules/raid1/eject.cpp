@@ -30,8 +30,8 @@ task<leg_mask> raid1_array::write_superblock(superblock& sb, leg_mask legs, unsi
     result<> locked = co_await recording_.lock();
     if (!locked) co_return legs;
     unlock_guard guard(recording_);
-    const std::vector<std::byte> bytes = sb.encode();
-    std::vector<std::byte> slot;
+    const aligned_bytes bytes = sb.encode();
+    aligned_bytes slot;
     const region_set told = bits_;
     if (intents_) {
         ++generation_;
@@ -84,6 +84,11 @@ task<result<>> raid1_array::eject(leg_mask legs, leg_state as) {
     result<> locked = co_await changing_.lock();
     if (!locked) co_return locked;
     unlock_guard guard(changing_);
+    result<> ejected = co_await eject_locked(legs, as);
+    co_return ejected;
+}
+
+task<result<>> raid1_array::eject_locked(leg_mask legs, leg_state as) {
     const leg_mask before = writable();
     legs &= before;
     if (legs == 0) {
@@ -152,7 +157,18 @@ task<void> raid1_array::detach(unsigned k) {
 
 task<outcome<>> raid1_array::remove_leg(unsigned k) {
     const std::string leg_name = legs_[k]->name;
-    result<> ejected = co_await eject(leg_mask{1} << k, leg_state::missing);
+    result<> ejected;
+    {
+        result<> locked = co_await changing_.lock();
+        if (!locked) co_return fail(ECANCELED, name_ + ": stopped");
+        unlock_guard guard(changing_);
+        // What was read from the source since an unclean stop is nowhere else yet.
+        if (k == source_ && std::popcount(active_) > 1)
+            co_return fail(EBUSY, fmt::format("{}: the other legs of {} are being made equal to "
+                                              "it; remove it when that is done, or another leg now",
+                                              leg_name, name_));
+        ejected = co_await eject_locked(leg_mask{1} << k, leg_state::missing);
+    }
     if (!ejected && ejected.error().is(EBUSY))
         co_return fail(
             EBUSY, fmt::format("{}: is the last good leg of {}; delete the array instead", leg_name,

@@ -62,8 +62,8 @@ std::uint64_t intent_geometry::end_bytes() const noexcept {
     return align_up(area_bytes, block_size) + 2 * slot_stride();
 }
 
-std::vector<std::byte> intent_slot::encode(const intent_geometry& geometry) const {
-    std::vector<std::byte> bytes(geometry.slot_stride());
+aligned_bytes intent_slot::encode(const intent_geometry& geometry) const {
+    aligned_bytes bytes(geometry.slot_stride());
     std::byte* const to = bytes.data();
     std::ranges::copy(bytes_of(signature), to);
     store_le<std::uint16_t>(to + at_version_major, version_major);

@@ -88,7 +88,7 @@ struct intent_slot {
     region_set dirty;
 
     /// Whole blocks: slot_stride() bytes.
-    [[nodiscard]] std::vector<std::byte> encode(const intent_geometry& geometry) const;
+    [[nodiscard]] aligned_bytes encode(const intent_geometry& geometry) const;
     /// Only one that belongs to this superblock and has this geometry: EILSEQ otherwise.
     [[nodiscard]] static result<intent_slot> decode(std::span<const std::byte> bytes,
                                                     const intent_geometry& geometry,

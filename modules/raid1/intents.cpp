@@ -21,7 +21,7 @@ intent_slot raid1_array::make_slot(const superblock& owner) const {
 task<leg_mask> raid1_array::write_intents(leg_mask legs) {
     ++generation_;
     const intent_slot told = make_slot(sb_);
-    const std::vector<std::byte> bytes = told.encode(geometry_);
+    const aligned_bytes bytes = told.encode(geometry_);
     const std::uint64_t block = geometry_.slot_block(generation_ & 1);
     std::array<error, legs_max> status{};
     scope writes;
@@ -162,7 +162,7 @@ task<void> raid1_array::read_intents(leg_mask current) {
         if ((current >> k & 1) == 0) continue;
         std::optional<intent_slot> newest;
         for (unsigned i = 0; i < 2; ++i) {
-            std::vector<std::byte> bytes(geometry_.slot_stride());
+            aligned_bytes bytes(geometry_.slot_stride());
             const error status = co_await leg_read(k, geometry_.slot_block(i), bytes);
             if (status.failed()) continue;
             result<intent_slot> slot = intent_slot::decode(bytes, geometry_, sb_);

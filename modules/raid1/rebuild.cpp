@@ -217,6 +217,8 @@ task<result<>> raid1_array::rebuild(unsigned k) {
     auto buffer = dma_buffer::allocate(byte_count(window * block_size_));
     if (!buffer) co_return fail(ENOMEM);
     plan.buffer = std::move(*buffer);
+    // Removed and added again while a window was under way, it is to begin anew.
+    const std::uint64_t admission = legs_[k]->admission;
     process_type_ = "rebuild";
     process_target_ = legs_[k]->name;
     process_done_ = 0;
@@ -225,7 +227,7 @@ task<result<>> raid1_array::rebuild(unsigned k) {
     for (std::uint64_t at = 0; at < blocks_; at += window) {
         block_range range{at, std::min(at + window, blocks_)};
         result<> copied = co_await copy_window(plan, range);
-        if ((rebuilding_ >> k & 1) == 0) co_return result<>();  // it failed, or was removed
+        if (!rebuilds(k, admission)) co_return result<>();  // it failed, or was removed
         if (!copied && copied.error().is(ECANCELED)) co_return copied;
         if (!copied) {
             log::error("raid", fmt::format("{}: no leg can read blocks {} to {}: {} is not rebuilt",
@@ -236,23 +238,24 @@ task<result<>> raid1_array::rebuild(unsigned k) {
         process_done_ += range.end - range.first;
     }
     const error flushed = co_await leg_flush(k);
+    if (!rebuilds(k, admission)) co_return result<>();
     if (flushed.failed()) {
         result<> ejected = co_await eject(leg_mask{1} << k, leg_state::failed);
         co_return ejected;
     }
-    outcome<> finished = co_await finish_rebuild(k);
+    outcome<> finished = co_await finish_rebuild(k, admission);
     if (!finished) co_return fail(finished.error().code);
     co_return result<>();
 }
 
-task<outcome<>> raid1_array::finish_rebuild(unsigned k) {
+task<outcome<>> raid1_array::finish_rebuild(unsigned k, std::uint64_t admission) {
     const leg_mask bit_of_leg = leg_mask{1} << k;
     result<> locked = co_await changing_.lock();
     if (!locked) co_return fail(ECANCELED, name_ + ": stopped");
     leg_mask failed = 0;
     {
         unlock_guard guard(changing_);
-        if ((rebuilding_ & bit_of_leg) == 0) co_return outcome<>();
+        if (!rebuilds(k, admission)) co_return outcome<>();
         if (with_superblock_) {
             superblock next = sb_;
             superblock_leg* entry = next.at_slot(k);

@@ -218,5 +218,32 @@ TEST(raid1_rebuild, cut_short_by_the_power_is_not_trusted) {
     }
 }
 
+TEST(raid1_rebuild, begins_anew_when_its_target_is_removed_and_added_again_meanwhile) {
+    test_bed bed;
+    bed.live([](test_bed& b) -> task<void> {
+        co_await b.plug_and_create(true);
+        raid_process_options options;
+        options.process_window_size_kb = 64;
+        options.process_max_bandwidth_mb_sec = 1;  // 62 ms a window
+        outcome<> done = b.module().set_options(options);
+        EXPECT_TRUE(done);
+        done = co_await b.module().remove_base("b");
+        EXPECT_TRUE(done);
+        done = co_await b.module().add_base("r0", "b");
+        EXPECT_TRUE(done) << done.error().message;
+        result<> slept = co_await sleep_for(400'000'000);
+        EXPECT_TRUE(slept);
+        // All of this within the pause after one window.
+        done = co_await b.module().remove_base("b");
+        EXPECT_TRUE(done);
+        result<> written = co_await b.write(3, 2);
+        EXPECT_TRUE(written);
+        done = co_await b.module().add_base("r0", "b");
+        EXPECT_TRUE(done) << done.error().message;
+        co_await b.settle();
+    });
+    EXPECT_TRUE(bed.disks_equal());
+}
+
 }  // namespace
 }  // namespace nacre::raid

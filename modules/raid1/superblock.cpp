@@ -125,9 +125,9 @@ outcome<superblock> superblock::decode(std::span<const std::byte> bytes) {
     return sb;
 }
 
-std::vector<std::byte> superblock::encode() {
+aligned_bytes superblock::encode() {
     NACRE_ASSERT(block_size != 0 && name.size() <= name_bytes_max && legs.size() <= 255);
-    std::vector<std::byte> bytes(align_up(length(), block_size));
+    aligned_bytes bytes(align_up(length(), block_size));
     std::byte* const to = bytes.data();
     std::ranges::copy(bytes_of(signature), to);
     store_le<std::uint16_t>(to + at_version_major, version_major);

@@ -11,6 +11,7 @@
 
 #include "nacre/core/error.hpp"
 #include "nacre/core/uuid.hpp"
+#include "nacre/memory/aligned_bytes.hpp"
 
 namespace nacre::raid {
 
@@ -56,7 +57,7 @@ struct superblock {
     /// ENOENT: there is none. EILSEQ: there is one, and it is damaged or of another major version.
     [[nodiscard]] static outcome<superblock> decode(std::span<const std::byte> bytes);
     /// Whole blocks, zeros behind the superblock; sets `crc`.
-    [[nodiscard]] std::vector<std::byte> encode();
+    [[nodiscard]] aligned_bytes encode();
 };
 
 }  // namespace nacre::raid

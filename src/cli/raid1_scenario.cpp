@@ -182,9 +182,11 @@ task<void> administer(mirror_story& s, bdev_registry& registry) {
             outcome<> removed = co_await module.remove_base(leg);
             (void)removed;  // it is the last one, or none
         } else if (kind == 3 && registry.find(leg) != nullptr) {
-            // Pulled out, unless that ends the array under its users.
+            // Pulled out, unless that ends the array under its users. During a resynchronisation it
+            // would be a second failure: what was read from the source may be nowhere else.
             const json::value shown = module.list(raid_category::online);
             if (shown[0]["num_base_bdevs_operational"].as_uint64() != 2) continue;
+            if (!module.settled()) continue;
             outcome<> pulled = co_await registry.remove(leg);
             (void)pulled;
             if (registry.find(array_name) == nullptr) break;
