@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
+//
+// The process's own limits and attributes.
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
