@@ -172,6 +172,13 @@ task<void> doze_and_set(across<std::atomic<int>> count) {
     if (slept) ++*count;
 }
 
+/// On another reactor: the loop would not learn of the count by itself.
+task<void> doze_set_and_tell(across<std::atomic<int>> count, across<thread> whom) {
+    result<> slept = co_await sleep_for(3 * ms);
+    if (slept) ++*count;
+    whom->send_message([] {});
+}
+
 TEST(hosted, by_a_foreign_loop_runs_timers_and_wakes_for_messages) {
     auto rt = runtime::make(real_world());
     ASSERT_TRUE(rt.has_value());
@@ -200,7 +207,7 @@ TEST(hosted, and_driven_by_block_on_take_turns) {
     thread& other = (*rt)->make_thread("other", 1);
     for (int i = 0; i < 10; ++i) {
         std::atomic<int> count = 0;
-        (void)other.spawn(doze_and_set, across(count));
+        (void)other.spawn(doze_set_and_tell, across(count), across((*rt)->main_thread()));
         (void)(*rt)->main_thread().spawn(doze_and_set, across(count));
         EXPECT_TRUE(loop.run_until([&] { return count == 2; }, 10'000));
         EXPECT_TRUE((*rt)->block_on(doze, 1 * ms).has_value());
