@@ -42,6 +42,11 @@ template <typename T>
 inline constexpr bool is_result = false;
 template <typename T>
 inline constexpr bool is_result<std::expected<T, error>> = true;
+/// A result, or one whose error has a sentence.
+template <typename T>
+inline constexpr bool is_fallible = is_result<T>;
+template <typename T>
+inline constexpr bool is_fallible<std::expected<T, failure>> = true;
 
 /// What every coroutine of nacre carries, whatever it returns.
 class promise_base {
@@ -228,6 +233,8 @@ public:
     {
         if constexpr (is_result<T>)
             return fail(ENOMEM);
+        else if constexpr (is_fallible<T>)
+            return fail(failure(error::posix(ENOMEM)));
         else
             assertion_failed("memory for the frame of a task that cannot fail", __FILE__, __LINE__);
     }

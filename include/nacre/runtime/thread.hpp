@@ -263,7 +263,7 @@ struct spawn_call final : join_state<T>, message {
     void start() noexcept {
         body = std::apply(function, std::move(arguments));
         if (!body.valid()) {
-            if constexpr (is_result<T>)
+            if constexpr (is_fallible<T>)
                 this->value.emplace(task<T>::no_frame());
             else
                 NACRE_ASSERT(body.valid());
