@@ -5,6 +5,7 @@
 
 #include "nacre/bdev/child_io.hpp"
 #include "nacre/bdev/registry.hpp"
+#include "nacre/runtime/sleep.hpp"
 
 namespace nacre {
 
@@ -99,19 +100,17 @@ json::value bdev::configuration() const { return json::value(); }
 outcome<module_channel*> bdev::acquire_channel() {
     thread* const here = thread::current();
     NACRE_ASSERT(here != nullptr);
-    {
-        const std::lock_guard guard(mutex_);
-        for (channel_slot& slot : channels_) {
-            if (slot.home != here) continue;
-            ++slot.channel->handles_;
-            return slot.channel.get();
-        }
+    // Held while the channel is made, so that a removal finds it among the channels to drain, or
+    // comes first and is seen here. A layer takes the locks of what stands below, never upwards.
+    const std::lock_guard guard(mutex_);
+    for (channel_slot& slot : channels_) {
+        if (slot.home != here) continue;
+        ++slot.channel->handles_;
+        return slot.channel.get();
     }
-    // Only this thread makes a channel of this thread, so nobody got in between.
     if (removed()) return fail(ENODEV, name() + ": has been removed");
     auto made = make_channel();
     if (!made) return fail(std::move(made.error()));
-    const std::lock_guard guard(mutex_);
     channels_.push_back({here, std::move(*made)});
     channels_.back().channel->handles_ = 1;
     return channels_.back().channel.get();
@@ -133,8 +132,13 @@ void bdev::release_channel(module_channel& channel) noexcept {
     // Its destructor may close channels of base devices: not under the lock.
 }
 
-std::vector<module_channel*> bdev::pin_channels() {
+std::vector<module_channel*> bdev::pin_channels(io_statistics* closed, statistics_reset reset) {
     const std::lock_guard guard(mutex_);
+    if (closed != nullptr) {
+        // What is pinned closes later, and is then not counted twice.
+        closed->add(closed_channels_);
+        closed_channels_.reset(reset);
+    }
     std::vector<module_channel*> pinned;
     for (channel_slot& slot : channels_) {
         ++slot.channel->handles_;
@@ -160,10 +164,6 @@ task<result<>> drain_on_its_thread(across<module_channel> channel) {
 
 task<void> bdev::unpin(module_channel& channel) {
     thread& there = channel.home();
-    if (&there == thread::current()) {
-        release_channel(channel);
-        co_return;
-    }
     // Waited for: a pin does not keep the device, and the caller does.
     const auto release = [](across<bdev> d, across<module_channel> c) { d->release_channel(*c); };
     co_await call_on(there, release, across<bdev>(*this), across<module_channel>(channel));
@@ -171,20 +171,19 @@ task<void> bdev::unpin(module_channel& channel) {
 
 task<io_statistics> bdev::collect_statistics(statistics_reset reset) {
     io_statistics sum;
-    std::vector<module_channel*> pinned = pin_channels();
+    std::vector<module_channel*> pinned = pin_channels(&sum, reset);
     for (module_channel* channel : pinned) {
         thread& there = channel->home();
         if (&there == thread::current()) {
             sum.add(read_statistics(across<module_channel>(*channel), reset));
+            release_channel(*channel);
         } else {
             io_statistics figures =
                 co_await call_on(there, &read_statistics, across<module_channel>(*channel), reset);
             sum.add(figures);
+            co_await unpin(*channel);
         }
-        co_await unpin(*channel);
     }
-    sum.add(closed_channels_);
-    closed_channels_.reset(reset);
     co_return sum;
 }
 
@@ -195,12 +194,13 @@ task<std::vector<channel_statistics>> bdev::collect_channel_statistics(statistic
         thread& there = channel->home();
         if (&there == thread::current()) {
             list.push_back({there.id(), read_statistics(across<module_channel>(*channel), reset)});
+            release_channel(*channel);
         } else {
             io_statistics figures =
                 co_await call_on(there, &read_statistics, across<module_channel>(*channel), reset);
             list.push_back({there.id(), figures});
+            co_await unpin(*channel);
         }
-        co_await unpin(*channel);
     }
     co_return list;
 }
@@ -209,16 +209,23 @@ task<void> bdev::drain_channels() {
     removed_.store(true, std::memory_order_release);
     std::vector<module_channel*> pinned = pin_channels();
     for (module_channel* channel : pinned) {
-        if (&channel->home() == thread::current()) {
-            result<> drained = co_await channel->drain_removed();
-            NACRE_ASSERT(drained.has_value());
-        } else {
-            join_handle<result<>> draining =
-                channel->home().spawn(&drain_on_its_thread, across<module_channel>(*channel));
-            result<> drained = co_await draining;
-            NACRE_ASSERT(drained.has_value());
+        const bool here = &channel->home() == thread::current();
+        while (true) {
+            result<> drained;
+            if (here) {
+                drained = co_await channel->drain_removed();
+            } else {
+                join_handle<result<>> draining =
+                    channel->home().spawn(&drain_on_its_thread, across<module_channel>(*channel));
+                drained = co_await draining;
+            }
+            if (drained) break;
+            co_await yield();  // no memory yet, or asked to stop: it cannot be left half-way
         }
-        co_await unpin(*channel);
+        if (here)
+            release_channel(*channel);
+        else
+            co_await unpin(*channel);
     }
 }
 

@@ -21,7 +21,8 @@ constexpr std::uint32_t data_opcodes = bit(opcode::read) | bit(opcode::write) |
 constexpr std::uint32_t range_opcodes = bit(opcode::unmap) | bit(opcode::write_zeroes) |
                                         bit(opcode::copy) | bit(opcode::seek_data) |
                                         bit(opcode::seek_hole);
-constexpr std::uint32_t splittable_opcodes = bit(opcode::read) | bit(opcode::write);
+constexpr std::uint32_t splittable_opcodes =
+    bit(opcode::read) | bit(opcode::write) | bit(opcode::compare);
 // The channel's own marks on an op.
 constexpr std::uint8_t flag_linked = 0x80;    // in the list of outstanding ones
 constexpr std::uint8_t flag_emulated = 0x40;  // carried out by child ops, in a coroutine
@@ -112,6 +113,10 @@ int module_channel::check_range(io_op& op) const noexcept {
     }
     if (op.blocks.value() == 0) return EINVAL;
     if (op.blocks.value() > size || op.first.value() > size - op.blocks.value()) return ERANGE;
+    // An atomic op is not cut.
+    const std::uint64_t transfer = device_.attributes().transfer_bytes_max;
+    if (op.code == opcode::compare_and_write && transfer != 0 && op.data.size() > transfer)
+        return EINVAL;
     if (op.code == opcode::copy && op.source.value() > size - op.blocks.value()) return ERANGE;
     return 0;
 }
@@ -179,11 +184,17 @@ void module_channel::start_emulation(io_op& op, task<void> emulation) noexcept {
 }
 
 task<void> module_channel::write_zeroes_by_writing(io_op& op) {
-    const std::uint64_t piece_blocks = zero_piece_bytes >> block_shift_;
+    const bdev_attributes& a = device_.attributes();
+    const std::uint64_t boundary = a.optimal_boundary.value();
+    std::uint64_t piece_blocks = zero_piece_bytes >> block_shift_;
+    if (a.transfer_bytes_max != 0)
+        piece_blocks =
+            std::clamp<std::uint64_t>(a.transfer_bytes_max >> block_shift_, 1, piece_blocks);
     error status;
     std::uint64_t done = 0;
     while (done < op.blocks.value() && status.ok()) {
-        const std::uint64_t n = std::min(piece_blocks, op.blocks.value() - done);
+        std::uint64_t n = std::min(piece_blocks, op.blocks.value() - done);
+        if (boundary != 0) n = std::min(n, boundary - (op.first.value() + done) % boundary);
         const const_iov_view piece(zeros, n << block_shift_);
         if ((op.flags & flag_given_up) != 0) break;
         child_io write(*this, opcode::write, op.first + block_count(done), piece.borrowed(),
@@ -232,8 +243,10 @@ task<void> module_channel::carry_out_bounced(io_op& op) {
         piece_bytes = std::max<std::uint64_t>(piece_bytes & ~std::uint64_t{block_mask_},
                                               std::uint64_t{block_mask_} + 1);
     }
-    const std::uint64_t bytes =
-        std::max<std::uint64_t>(two_buffers ? 2 * piece_bytes : piece_bytes, a.buffer_alignment);
+    // The second buffer starts aligned, too.
+    const std::uint64_t second_at =
+        (piece_bytes + a.buffer_alignment - 1) & ~std::uint64_t{a.buffer_alignment - 1};
+    const std::uint64_t bytes = two_buffers ? second_at + piece_bytes : second_at;
     pooled_buffer pooled;
     dma_buffer large;
     error status;
@@ -253,7 +266,7 @@ task<void> module_channel::carry_out_bounced(io_op& op) {
             status = made.error();
     }
     std::byte* const first = pooled.empty() ? large.writable_unchecked().data() : pooled.data();
-    std::byte* const second = first + piece_bytes;
+    std::byte* const second = first + second_at;
     std::uint64_t done = 0;
     while (done < op.blocks.value() && status.ok()) {
         std::uint64_t n = std::min(op.blocks.value() - done, piece_bytes >> block_shift_);
@@ -289,7 +302,8 @@ bool module_channel::finished_slow(io_op& op) noexcept {
         ++statistics_.errors;
     } else {
         count_finished(op);
-        if ((op.flags & flag_emulated) != 0) {  // its pieces were counted, as they passed
+        // Pieces of the same opcode were counted as they passed.
+        if ((op.flags & flag_emulated) != 0 && op.code != opcode::write_zeroes) {
             io_counters& c = statistics_.of(op.code);
             --c.operations;
             c.bytes -= op.data.size();
@@ -308,8 +322,9 @@ task<result<>> module_channel::drain_removed() {
         result<> waited = co_await drained_.wait();
         if (!waited) co_return fail(waited.error());
     }
-    result<> joined = co_await children_.join();
-    co_return joined;
+    // What a child failed with has been told to whoever waited for it.
+    [[maybe_unused]] result<> joined = co_await children_.join();
+    co_return result<>();
 }
 
 // --- Lack of memory below, and giving up ---------------------------------------------------------
@@ -332,15 +347,18 @@ bool module_channel::must_wait_again(io_op& op) noexcept {
 
 void module_channel::wait_for_memory(io_op& op) noexcept {
     set_slow(slow_memory);
-    if (waiting_first_ == nullptr || (op.flags & flag_retried) != 0) {
+    // One that has waited before goes to the front, but behind those that went down before it.
+    work* const before = (op.flags & flag_retried) != 0 ? returned_last_ : waiting_last_;
+    if (waiting_first_ == nullptr || before == nullptr) {
         op.next = waiting_first_;
         if (waiting_first_ == nullptr) waiting_last_ = &op;
         waiting_first_ = &op;
     } else {
-        op.next = nullptr;
-        waiting_last_->next = &op;
-        waiting_last_ = &op;
+        op.next = before->next;
+        if (before == waiting_last_) waiting_last_ = &op;
+        before->next = &op;
     }
+    if ((op.flags & flag_retried) != 0) returned_last_ = &op;
     op.flags |= flag_waiting | flag_retried;
     if (!memory_timer_.armed())
         home_.host().timers().arm(memory_timer_,
@@ -349,6 +367,7 @@ void module_channel::wait_for_memory(io_op& op) noexcept {
 
 void module_channel::retry_waiting(unsigned count) noexcept {
     work* chain = nullptr;
+    returned_last_ = nullptr;
     for (work** end = &chain; count != 0 && waiting_first_ != nullptr; --count) {
         *end = waiting_first_;
         waiting_first_ = waiting_first_->next;
@@ -356,6 +375,7 @@ void module_channel::retry_waiting(unsigned count) noexcept {
         *end = nullptr;
     }
     if (waiting_first_ == nullptr) {
+        waiting_last_ = nullptr;
         slow_ &= ~std::uint32_t{slow_memory};
         fast_ = slow_ == 0 ? supported_ : 0;
         memory_timer_.cancel();
@@ -391,6 +411,7 @@ void module_channel::stop_waiting(io_op& op) noexcept {
     for (work* w = waiting_first_; w != &op; w = w->next) before = w;
     (before == nullptr ? waiting_first_ : before->next) = op.next;
     if (waiting_last_ == &op) waiting_last_ = before;
+    if (returned_last_ == &op) returned_last_ = before;
     op.flags &= static_cast<std::uint8_t>(~flag_waiting);
     if (waiting_first_ == nullptr) retry_waiting(0);
 }
@@ -423,9 +444,12 @@ void module_channel::set_timeout(std::uint64_t timeout_ns) {
         slow_ &= ~std::uint32_t{slow_timeout};
         fast_ = slow_ == 0 ? supported_ : 0;
         timeout_timer_.cancel();
+        // From now on an op may come back the short way, which knows of no list.
+        while (outstanding_.oldest != nullptr) unlink_outstanding(*outstanding_.oldest);
         return;
     }
     set_slow(slow_timeout);
+    timeout_timer_.cancel();  // another time counts from now on, for what is in the list too
     if (outstanding_.oldest != nullptr) check_timeouts();
 }
 

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "nacre/runtime/sleep.hpp"
+
 namespace nacre {
 namespace {
 
@@ -59,11 +61,15 @@ task<outcome<>> bdev_registry::add(std::shared_ptr<bdev> device) {
                                        "or delete that one",
                                        a.name, n, find(n)->name()));
     }
+    // The last thing that can fail comes before the first that others see.
+    task<void> examining = examine(*device);
+    if (!examining.valid())
+        co_return fail(ENOMEM, fmt::format("{}: no memory to register it", a.name));
     for (const std::string& n : names) by_name_.emplace(n, device.get());
     device->registry_ = this;
     devices_.push_back(device);
     for (observer* o : observers_) o->registered(*device);
-    if (auto_examine_) co_await examine(*device);
+    if (auto_examine_) co_await std::move(examining);
     co_return outcome<>();
 }
 
@@ -71,7 +77,12 @@ task<void> bdev_registry::examine(bdev& device) {
     // One of them may be added while another works.
     for (std::size_t i = 0; i < examiners_.size(); ++i) {
         examiner& each = *examiners_[i];
-        co_await each.examine(device);
+        task<void> looking = each.examine(device);
+        while (!looking.valid()) {  // lack of memory delays
+            co_await yield();
+            looking = each.examine(device);
+        }
+        co_await std::move(looking);
     }
 }
 
@@ -83,9 +94,7 @@ outcome<bdev_desc> bdev_registry::open(std::string_view name, access a) {
                                         "that exist",
                                         name));
     const claim held = (*device)->claim_;
-    if (a == access::write &&
-        (held == claim::exclusive_write || held == claim::read_many_write_one ||
-         held == claim::read_many_write_none))
+    if (a == access::write && held != claim::none)
         return fail(EPERM, fmt::format("{}: cannot be written, {} holds it ({})", name,
                                        (*device)->claimer_, name_of(held)));
     return bdev_desc(*device, a);
@@ -102,6 +111,12 @@ task<outcome<>> bdev_registry::remove(std::string name) {
 }
 
 task<outcome<>> bdev_registry::remove_device(std::shared_ptr<bdev> device) {
+    // What must not stop half-way has its memory before it begins.
+    task<void> draining = device->drain_channels();
+    task<void> closing = device->close();
+    if (!draining.valid() || !closing.valid())
+        co_return fail(ENOMEM,
+                       fmt::format("{}: no memory to remove it; try again", device->name()));
     // Nobody finds it any more, so nobody opens it while the layers above go.
     std::erase_if(devices_, [&](const auto& p) { return p == device; });
     std::erase_if(by_name_, [&](const auto& entry) { return entry.second == device.get(); });
@@ -111,11 +126,16 @@ task<outcome<>> bdev_registry::remove_device(std::shared_ptr<bdev> device) {
                                        [](bdev_desc* d) { return d->listener_ != nullptr; });
         if (told == device->descriptors_.end()) break;
         bdev_listener* const listener = std::exchange((*told)->listener_, nullptr);
-        co_await listener->base_removed(*device);
+        task<void> leaving = listener->base_removed(*device);
+        while (!leaving.valid()) {
+            co_await yield();
+            leaving = listener->base_removed(*device);
+        }
+        co_await std::move(leaving);
     }
     for (bdev_desc* d : device->descriptors_) d->post_event(bdev_event::removed);
-    co_await device->drain_channels();
-    co_await device->close();
+    co_await std::move(draining);
+    co_await std::move(closing);
     co_return outcome<>();
 }
 
@@ -127,7 +147,7 @@ task<void> bdev_registry::remove_all() {
                 return a->attributes().layers < b->attributes().layers;
             });
         outcome<> removed = co_await remove_device(std::move(last));
-        NACRE_ASSERT(removed.has_value());
+        if (!removed) co_await yield();  // lack of memory delays
     }
 }
 
@@ -170,11 +190,7 @@ void bdev_desc::relink(bdev_desc* was) noexcept {
 
 void bdev_desc::close() noexcept {
     if (device_ == nullptr) return;
-    if (claim_ != claim::none) {
-        device_->claim_ = claim::none;
-        device_->claimer_.clear();
-        claim_ = claim::none;
-    }
+    release_claim();
     std::erase(device_->descriptors_, this);
     device_.reset();
 }
@@ -185,21 +201,39 @@ outcome<bdev_channel> bdev_desc::open_channel() const {
     return bdev_channel(*channel, device_, writable());
 }
 
-outcome<> bdev_desc::take_claim(claim kind, std::string claimer) {
-    if (device_->claim_ != claim::none && claim_ == claim::none)
-        return fail(EPERM, fmt::format("{}: already claimed by {} ({})", device_->name(),
-                                       device_->claimer_, name_of(device_->claim_)));
-    const bool alone = kind == claim::exclusive_write || kind == claim::read_many_write_one;
-    const auto other_writer =
-        std::find_if(device_->descriptors_.begin(), device_->descriptors_.end(),
-                     [&](bdev_desc* d) { return d != this && d->writable(); });
-    if (other_writer != device_->descriptors_.end() && kind != claim::read_many_write_shared &&
-        (alone || kind == claim::read_many_write_none))
-        return fail(EPERM, fmt::format("{}: is open for writing elsewhere; {} cannot claim it",
-                                       device_->name(), claimer));
-    device_->claim_ = claim_ = kind;
-    device_->claimer_ = std::move(claimer);
+outcome<> bdev_desc::take_claim(claim kind, std::string claimer, std::uint64_t key) {
+    bdev& d = *device_;
+    if (claim_ != claim::none)
+        return fail(EBUSY, fmt::format("{}: {} holds a claim already ({}); release it first",
+                                       d.name(), claimer, name_of(claim_)));
+    const bool shared = kind == claim::read_many_write_shared;
+    const bool joins = d.claim_ == kind &&
+                       (kind == claim::read_many_write_none || (shared && d.claim_key_ == key));
+    if (d.claim_ != claim::none && !joins)
+        return fail(EPERM, fmt::format("{}: already claimed by {} ({}){}", d.name(), d.claimer_,
+                                       name_of(d.claim_),
+                                       shared && d.claim_ == kind ? ", with another key" : ""));
+    if (kind == claim::read_many_write_none && writable())
+        return fail(EINVAL, fmt::format("{}: {} has it open for writing and cannot claim that "
+                                        "nobody writes it; open it for reading",
+                                        d.name(), claimer));
+    for (const bdev_desc* other : d.descriptors_)
+        if (other != this && other->writable() && other->claim_ == claim::none)
+            return fail(EPERM, fmt::format("{}: is open for writing elsewhere; {} cannot claim it",
+                                           d.name(), claimer));
+    if (shared) access_ = access::write;
+    if (!joins) d.claimer_ = std::move(claimer);
+    d.claim_ = claim_ = kind;
+    d.claim_key_ = key;
     return {};
+}
+
+void bdev_desc::release_claim() noexcept {
+    if (std::exchange(claim_, claim::none) == claim::none) return;
+    for (const bdev_desc* other : device_->descriptors_)
+        if (other->claim_ != claim::none) return;  // it holds on to the same one
+    device_->claim_ = claim::none;
+    device_->claimer_.clear();
 }
 
 void bdev_desc::post_event(bdev_event e) noexcept {

@@ -134,7 +134,10 @@ private:
     };
     [[nodiscard]] outcome<module_channel*> acquire_channel();
     void release_channel(module_channel& channel) noexcept;
-    [[nodiscard]] std::vector<module_channel*> pin_channels();
+    /// Also adds what passed channels that are gone already to `closed`, once the pins stand.
+    [[nodiscard]] std::vector<module_channel*> pin_channels(
+        io_statistics* closed = nullptr, statistics_reset reset = statistics_reset::none);
+    /// Of another thread's channel; one of this thread is released.
     [[nodiscard]] task<void> unpin(module_channel& channel);
     [[nodiscard]] task<void> drain_channels();
 
@@ -142,10 +145,11 @@ private:
     std::atomic<std::uint64_t> blocks_;
     std::atomic<bool> removed_{false};
     claim claim_ = claim::none;
-    std::string claimer_;
+    std::string claimer_;                  // the first of its holders
+    std::uint64_t claim_key_ = 0;          // what those of a shared claim have in common
     std::vector<bdev_desc*> descriptors_;  // home thread
     bdev_registry* registry_ = nullptr;
-    std::mutex mutex_;  // guards channels_ and their handle counts; control path only
+    std::mutex mutex_;  // guards channels_, their handle counts and their making; control path only
     std::vector<channel_slot> channels_;
     io_statistics closed_channels_;  // what passed channels that are gone; under the mutex
 };

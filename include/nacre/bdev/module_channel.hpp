@@ -170,6 +170,7 @@ private:
     // Ops that the device had no memory for, first come first served, linked by work::next.
     work* waiting_first_ = nullptr;
     work* waiting_last_ = nullptr;
+    work* returned_last_ = nullptr;  // of those that came back again and stand in front
     unsigned memory_timer_shift_ = 0;
     struct memory_timer : timer {
         explicit memory_timer(module_channel& c) noexcept;

@@ -57,8 +57,14 @@ public:
     /// Any thread; the channel belongs to the calling one.
     [[nodiscard]] outcome<bdev_channel> open_channel() const;
 
-    /// Keeps others from opening for writing. EPERM names who holds it. One claim a descriptor.
-    [[nodiscard]] outcome<> take_claim(claim kind, std::string claimer);
+    /// Keeps others from opening for writing. EPERM names who holds it; EBUSY: one claim a
+    /// descriptor. Read_many_write_none and read_many_write_shared can have several holders: of
+    /// the former none may write; those of the latter give the same `key`, and one that was opened
+    /// for reading writes through the channels that it opens from then on.
+    [[nodiscard]] outcome<> take_claim(claim kind, std::string claimer, std::uint64_t key = 0);
+    /// As close() does; nothing without a claim.
+    void release_claim() noexcept;
+    [[nodiscard]] claim held_claim() const noexcept { return claim_; }
     /// Told instead of the event stream; null ends it.
     void set_listener(bdev_listener* listener) noexcept { listener_ = listener; }
     /// `result<bdev_event> e = co_await d.next_event();` Events that nobody waits for are kept,
