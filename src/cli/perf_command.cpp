@@ -13,6 +13,7 @@
 #include "nacre/app/app.hpp"
 #include "nacre/core/parse.hpp"
 #include "perf.hpp"
+#include "whole_number.hpp"
 
 namespace nacre::cli {
 namespace {
@@ -146,19 +147,21 @@ void add_perf(CLI::App& program, action& chosen) {
                     "read, write, rw (sequential), randread, randwrite or randrw")
         ->capture_default_str();
     perf.add_option("--rwmixread", a->options.rwmixread, "Percentage of reads in rw and randrw")
-        ->check(CLI::Range(0, 100))
+        ->check(whole_number(0, 100))
         ->capture_default_str();
     perf.add_option("--bs", a->block_size, "Bytes an I/O, such as 4KiB")->capture_default_str();
     perf.add_option("--iodepth", a->options.iodepth, "I/Os in flight, of each job")
-        ->check(CLI::Range(1, 65536))
+        ->check(whole_number(1, 65536))
         ->capture_default_str();
     perf.add_option("--numjobs", a->options.numjobs, "Jobs, each on a reactor of its own")
-        ->check(CLI::Range(1, 128))
+        ->check(whole_number(1, 128))
         ->capture_default_str();
     perf.add_option("--runtime", a->runtime, "Seconds to run; 0: until --number_ios")
         ->capture_default_str();
-    perf.add_option("--number_ios", a->options.number_ios, "I/Os of each job; 0: until --runtime");
+    perf.add_option("--number_ios", a->options.number_ios, "I/Os of each job; 0: until --runtime")
+        ->check(whole_number());
     perf.add_option("--randseed", a->options.randseed, "Seed of the addresses")
+        ->check(whole_number())
         ->capture_default_str();
     perf.add_option("--mode", a->mode, "auto: sleep when idle; poll: never sleep")
         ->check(CLI::IsMember({"auto", "poll"}))

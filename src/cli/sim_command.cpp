@@ -13,6 +13,7 @@
 #include "nacre/core/json.hpp"
 #include "nacre/core/log.hpp"
 #include "sim_scenarios.hpp"
+#include "whole_number.hpp"
 
 namespace nacre::cli {
 namespace {
@@ -133,13 +134,13 @@ void add_sim(CLI::App& program, action& chosen) {
         "A run that finds a violation ends with the line that replays it.");
     sim.add_option("SCENARIO", a->scenario, "What to run; see --list");
     sim.add_option("--seed", a->seed, "Everything follows from it")
-        ->check(CLI::NonNegativeNumber)
+        ->check(whole_number())
         ->capture_default_str();
     sim.add_option("--seeds", a->seeds, "How many seeds to run, from --seed on")
-        ->check(CLI::PositiveNumber)
+        ->check(whole_number(1))
         ->capture_default_str();
     sim.add_option("--steps", a->steps, "Operations, of each seed")
-        ->check(CLI::NonNegativeNumber)
+        ->check(whole_number())
         ->capture_default_str();
     sim.add_flag("--trace", a->trace, "Print every decision and device operation");
     sim.add_flag("--list", a->list, "Print the scenarios");
