@@ -53,6 +53,24 @@ class command_line(unittest.TestCase):
         self.refused("--config", "--quickstart", "--config", "/dev/null")
         self.refused("--config-text", "--config", "/dev/null", "--config-text", "{}")
 
+    def test_counts_and_seeds_are_whole_numbers_from_0(self):
+        perf = ("perf", "--bdev", "null:///n?size=1MiB")
+        for command, option in ((perf, "--number_ios"), (perf, "--randseed"), (perf, "--iodepth"),
+                                (perf, "--numjobs"), (perf, "--rwmixread"),
+                                (("sim", "file"), "--seed"), (("sim", "file"), "--seeds"),
+                                (("sim", "file"), "--steps")):
+            for value in ("-1", "1.5", "ten", "99999999999999999999", ""):
+                done = nacre(*command, f"{option}={value}")
+                self.assertEqual(done.returncode, 2, (option, value, done.stdout))
+                self.assertIn(option, done.stderr)
+                self.assertLess(done.stderr.count("\n"), 3, done.stderr)
+                self.assertLess(len(done.stderr), 200, done.stderr)
+                if value == "-1":
+                    self.assertIn('"-1" is no whole number from ', done.stderr)
+        done = nacre("rpc", "--timeout", "-1", "bdev_get_bdevs")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("--timeout", done.stderr)
+
     def test_what_cannot_be_had_fails(self):
         self.refused("no such flag", "--log-flag", "no_such_flag", code=1)
         self.refused("1023", "--cores", "1023", code=1)
@@ -222,6 +240,26 @@ class backing_files(unittest.TestCase):
             odd = create_file(d, "f0", path)
             self.assertIn("multiple", odd["error"]["message"])
             self.assertEqual(d.call("bdev_get_bdevs")["result"], [])
+
+    def test_one_that_a_configuration_remembers_is_not_made_anew(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path, first, second = (folder + name for name in ("/image", "/first", "/second"))
+            with Daemon() as d:
+                made = create_file(d, "f0", path, size=MIB)
+                self.assertEqual(made["result"], "f0")
+                self.assertTrue(d.call("save_config", filename=first)["result"])
+                d.stop()
+            with Daemon("--config", first) as d:
+                self.assertTrue(d.call("save_config", filename=second)["result"])
+                d.stop()
+            with open(first, encoding="utf-8") as a, open(second, encoding="utf-8") as b:
+                self.assertEqual(a.read(), b.read())
+            os.unlink(path)
+            done = nacre("serve", "-r", folder + "/rpc.sock", "--config", first)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(path, done.stderr)
+            self.assertIn("restore it", done.stderr)
+            self.assertFalse(os.path.exists(path))
 
     def test_one_truncated_in_use_fails_the_io_beyond_its_end_only(self):
         with Daemon() as d:

@@ -125,7 +125,11 @@ class quickstart(unittest.TestCase):
         os.rename(self.data + "/leg0.img", self.top + "/leg0.img")
         done = nacre("serve", "--quickstart", "--data", self.data)
         self.assertEqual(done.returncode, 1)
+        self.assertIn("leg0.img is missing", done.stderr)
+        done = nacre("serve", "--quickstart", "--data", self.data, "--ignore-config-errors")
+        self.assertEqual(done.returncode, 1)
         self.assertIn("vol0: waits for 1 of its legs", done.stderr)
+        self.assertFalse(os.path.exists(self.data + "/leg0.img"))
         os.rename(self.top + "/leg0.img", self.data + "/leg0.img")
         with self.start() as d:
             self.check_both_ends(d)
@@ -137,7 +141,11 @@ class quickstart(unittest.TestCase):
         os.unlink(self.data + "/leg1.img")
         done = nacre("serve", "--quickstart", "--data", self.data)
         self.assertEqual(done.returncode, 1)
-        self.assertIn("vol0: no such bdev", done.stderr)
+        self.assertIn("leg0.img is missing", done.stderr)
+        self.assertFalse(os.path.exists(self.data + "/leg0.img"))
+        done = nacre("serve", "--quickstart", "--data", self.data, "--ignore-config-errors")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("vol0: ", done.stderr)
 
     def test_legs_without_their_configuration_are_not_touched(self):
         with self.start() as d:

@@ -100,7 +100,10 @@ json::value file_bdev::configuration() const {
     params.append("fallocate", options_.fallocate);
     params.append("uuid", a.id.to_string());
     if (options_.nowait) params.append("nowait", true);
-    if (options_.size) params.append("size", size().value());
+    if (options_.size) {
+        params.append("size", size().value());
+        params.append("must_exist", true);
+    }
     if (options_.preallocate) params.append("preallocate", true);
     return json::object{{"method", "bdev_aio_create"}, {"params", std::move(params)}};
 }
@@ -131,7 +134,13 @@ bool is_used_here(bdev_registry& registry, const std::string& filename) {
 outcome<> open_locked(bdev_registry& registry, const file_options& o, bool direct,
                       open_descriptor& file, bool& made) {
     world& w = registry.home_world();
-    const bool make = o.size.has_value() && !o.readonly && !w.file_exists(o.filename);
+    const bool there = w.file_exists(o.filename);
+    if (o.must_exist && !there)
+        return fail(ENOENT, fmt::format("{}: {} is missing, and the configuration remembers it; "
+                                        "restore it, or delete this bdev from the configuration "
+                                        "(--ignore-config-errors starts without it)",
+                                        o.name, o.filename));
+    const bool make = o.size.has_value() && !o.readonly && !there;
     outcome<int> fd = w.open_file(
         o.filename, {.write = !o.readonly, .create = make, .exclusive = make, .direct = direct});
     if (!fd) {
@@ -318,6 +327,9 @@ std::span<const json::field> file_options::fields() {
         json::optional<&self::uuid>("uuid", "UUID of the new bdev; generated if absent"),
         json::optional<&self::nowait>("nowait", "Taken without effect"),
         json::optional<&self::size>("size", "Bytes; made if absent, refused if it is shorter"),
+        json::optional<&self::must_exist>("must_exist",
+                                          "Do not make the file, although size is "
+                                          "given; saved configurations say so"),
         json::optional<&self::preallocate>("preallocate", "Allocate all of its space first"),
     };
     return table;

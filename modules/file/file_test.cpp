@@ -219,7 +219,7 @@ task<void> check_configuration(bdev_registry& registry, const scratch_folder& fo
                                 folder.at("a") +
                                 R"(","readonly":false,"fallocate":false,)"
                                 R"("uuid":"11111111-2222-3333-4444-555555555555","size":1048576,)"
-                                R"("preallocate":true}})");
+                                R"("must_exist":true,"preallocate":true}})");
     outcome<> removed = co_await delete_file(registry, "a", file_kind::aio);
     EXPECT_TRUE(removed);
     outcome<file_options> loaded = json::decode<file_options>(saved["params"]);
@@ -241,6 +241,26 @@ task<void> check_configuration(bdev_registry& registry, const scratch_folder& fo
 }
 
 TEST_F(file_bdevs, are_made_again_by_their_configuration) { run(&check_configuration); }
+
+task<void> check_lost_file(bdev_registry& registry, const scratch_folder& folder) {
+    file_options o = options_of("a", folder.at("a"));
+    o.size = 1 << 20;
+    outcome<std::string> made = co_await create_file(registry, o);  // a live call makes it
+    EXPECT_TRUE(made) << made.error().message;
+    const json::value saved = registry.find("a")->configuration();
+    outcome<> removed = co_await delete_file(registry, "a", file_kind::aio);
+    EXPECT_TRUE(removed);
+    EXPECT_EQ(::unlink(folder.at("a").c_str()), 0);
+    outcome<file_options> loaded = json::decode<file_options>(saved["params"]);
+    EXPECT_TRUE(loaded) << loaded.error().message;
+    co_await expect_refusal(registry, *loaded, ENOENT, "restore it");
+    co_await expect_refusal(registry, *loaded, ENOENT, folder.at("a").c_str());
+    EXPECT_NE(::access(folder.at("a").c_str(), F_OK), 0) << "made anew";
+}
+
+TEST_F(file_bdevs, of_a_configuration_are_not_made_anew_when_their_file_is_lost) {
+    run(&check_lost_file);
+}
 
 task<void> check_rolled_back(bdev_registry& registry, const scratch_folder& folder) {
     file_options o = options_of("a", folder.at("a"));
