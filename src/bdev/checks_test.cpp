@@ -142,6 +142,37 @@ TEST(bdev_checks, leave_nothing_in_flight_when_they_refuse) {
     simulate(&check_refusals_are_counted);
 }
 
+task<result<>> read_into(user& u, std::byte* buffer, error& status) {
+    const iov_view view(buffer, 512);
+    result<> r = co_await u.channel.read(lba(0), view);
+    if (!r) status = r.error();
+    co_return result<>();
+}
+
+task<void> check_status(bdev_registry& registry) {
+    result<test_bdev*> made = co_await add_bdev(registry, attributes_of("t", 8));
+    test_bdev& device = **made;
+    user u(registry);
+    device.hold = true;
+    std::vector<std::byte> buffer(512);
+    const error unrecovered = error(error_domain::nvme, 0x281, 77);  // media, read error
+    for (const error answer : {error(), error::posix(EIO), error::posix(ECANCELED), unrecovered}) {
+        error status;
+        scope asked;
+        asked.spawn(read_into(u, buffer.data(), status));
+        co_await settle();
+        io_op* const op = device.held.front();
+        device.held.pop_front();
+        op->complete(answer);
+        result<> joined = co_await asked.join();
+        EXPECT_TRUE(joined);
+        EXPECT_EQ(status, answer) << describe(answer);
+        EXPECT_EQ(status.detail(), answer.detail());
+    }
+}
+
+TEST(bdev_status, of_the_module_reaches_the_user_as_it_is) { simulate(&check_status); }
+
 // --- Scattered buffers --------------------------------------------------------------------------
 
 /// Writes through one layout and reads through another, over a real bdev.

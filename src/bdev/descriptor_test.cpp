@@ -191,6 +191,7 @@ task<void> check_hot_removal(bdev_registry& registry) {
         users.push_back(t.spawn(&use_until_gone, across<bdev_desc>(*desc), i));
     }
     result<> slept = co_await sleep_for(3'000'000);
+    EXPECT_TRUE(slept);
     outcome<> removed = co_await registry.remove("disk");
     EXPECT_TRUE(removed);
     for (auto& u : users) {

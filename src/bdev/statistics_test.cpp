@@ -154,6 +154,7 @@ task<void> check_by_channel(bdev_registry& registry) {
     user u(registry);
     std::vector<std::byte> buffer(512);
     result<> r = co_await ask(u.channel, opcode::write, 0, 1, buffer.data());
+    EXPECT_TRUE(r);
     std::vector<channel_statistics> list = co_await (*made)->collect_channel_statistics();
     EXPECT_EQ(list.size(), 1U);
     EXPECT_EQ(list[0].thread_id, thread::current()->id());

@@ -198,6 +198,7 @@ task<void> check_deaf(bdev_registry& registry) {
     EXPECT_TRUE(u.answers.empty());  // the device has the buffer still
     device.answer_held(0);
     result<> joined = co_await stopped.join();
+    EXPECT_TRUE(joined);
     EXPECT_EQ(u.answers, (std::vector<user::answer>{{0, 0}}));
 }
 
