@@ -22,7 +22,7 @@ class world;
 
 class driver final : public io_driver {
 public:
-    driver(world& w, unsigned id) noexcept : world_(w), id_(id) {}
+    explicit driver(world& w) noexcept : world_(w) {}
     ~driver() override;
 
     void submit(io_request& request) noexcept override;
@@ -72,7 +72,6 @@ private:
     void deliver(const operation& o, std::int32_t answer);
 
     world& world_;
-    unsigned id_;
     std::uint64_t number_ = 0;
     unsigned tail_ = 0;
     bool woken_ = false;

@@ -55,7 +55,7 @@ outcome<> world::pin_os_thread(std::span<const unsigned> cpus) {
 void world::name_os_thread(const std::string&) noexcept {}
 
 outcome<std::unique_ptr<io_driver>> world::make_driver(const driver_options&) {
-    auto made = std::make_unique<driver>(*this, driver_number_++);
+    auto made = std::make_unique<driver>(*this);
     drivers_.push_back(made.get());
     return std::unique_ptr<io_driver>(std::move(made));
 }

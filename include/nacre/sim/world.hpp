@@ -246,7 +246,6 @@ private:
     std::vector<driver*> drivers_;
     std::vector<planned_action> actions_;
     std::uint64_t action_number_ = 0;
-    unsigned driver_number_ = 0;
 
     std::vector<std::unique_ptr<file>> all_files_;  // removed ones too: descriptors may hold them
     std::map<std::string, file*, std::less<>> files_;
