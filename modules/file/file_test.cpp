@@ -406,15 +406,20 @@ task<void> check_uri(bdev_registry& registry, const scratch_folder& folder) {
     EXPECT_EQ(*made, "disk.img");
     EXPECT_EQ(registry.find("disk.img")->block_size().value(), 512U);
     outcome<> removed = co_await delete_file(registry, "disk.img");
-    address = uri::parse("file://" + path + "?name=d&readonly=true&size=1MiB");
+    address = uri::parse("file://" + path + "?name=d&readonly=true&size=1MiB&uuid=" +
+                         "22b5352d-a22d-4c68-84d9-614d347073c9");
     made = co_await create_file_from_uri(registry, *address);
     EXPECT_EQ(*made, "d");
+    const bdev* const by_uuid = registry.find("22b5352d-a22d-4c68-84d9-614d347073c9");
+    EXPECT_EQ(by_uuid, registry.find("d"));
+    EXPECT_EQ(by_uuid->configuration()["params"]["uuid"],
+              json::value("22b5352d-a22d-4c68-84d9-614d347073c9"));
     address = uri::parse("file://" + path + "?nosuch=1");
     made = co_await create_file_from_uri(registry, *address);
     EXPECT_TRUE(made.error().code.is(EINVAL));
 }
 
-TEST_F(file_bdevs, are_named_by_the_path_of_their_uri) { run(&check_uri); }
+TEST_F(file_bdevs, are_named_by_the_path_of_their_uri_and_take_its_uuid) { run(&check_uri); }
 
 // --- In the simulated world ---------------------------------------------------------------------
 
