@@ -93,6 +93,12 @@ function(nacre_modules)
         if(IS_DIRECTORY "${folder}")
             cmake_path(GET folder FILENAME name)
             nacre_room_library(nacre_module_${name} "${folder}" DEEP ${arg_DEPENDS})
+            # A layer's base is seldom of its own kind, which is the only one that g++ sees there.
+            get_target_property(kind nacre_module_${name} TYPE)
+            if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND kind STREQUAL "STATIC_LIBRARY")
+                target_compile_options(nacre_module_${name}
+                                       PRIVATE -fno-devirtualize-speculatively)
+            endif()
             list(APPEND all nacre_module_${name})
             list(APPEND names ${name})
         endif()

@@ -94,8 +94,10 @@ TEST(passthru, keeps_others_from_writing_its_base) { run(&check_claim); }
 
 task<void> check_random_io(bdev_registry& registry) {
     co_await make_malloc(registry, "m");
-    outcome<std::string> made = co_await make_passthru(registry, "p", "m", true);
-    made = co_await make_passthru(registry, "q", "p");
+    // One hook above another, and a layer without one between them.
+    outcome<std::string> made = co_await make_passthru(registry, "o", "m", true);
+    made = co_await make_passthru(registry, "p", "o");
+    made = co_await make_passthru(registry, "q", "p", true);
     EXPECT_TRUE(made);
     outcome<bdev_desc> desc = registry.open("q", access::write);
     outcome<bdev_channel> channel = desc->open_channel();

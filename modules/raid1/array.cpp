@@ -302,8 +302,7 @@ task<void> raid1_array::stop() {
         leg& l = *legs_[k];
         if (!l.present()) continue;
         if (clear_superblock_ && with_superblock_) {
-            const aligned_bytes zeros(
-                align_up(sb_.length(), l.desc.device().block_size().value()));
+            const aligned_bytes zeros(align_up(sb_.length(), l.desc.device().block_size().value()));
             const error cleared = co_await leg_write(k, 0, zeros);
             if (cleared.failed())
                 log::error("raid", fmt::format("{}: its superblock cannot be cleared: {}", l.name,

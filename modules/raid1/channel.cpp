@@ -17,7 +17,8 @@ raid1_channel::raid1_channel(bdev& device, raid1_array& array)
       legs_(std::make_unique<leg[]>(slots_)),
       states_(std::make_unique<read_state[]>(slots_ * slots_)) {
     for (unsigned i = 0; i < slots_ * slots_; ++i)
-        states_[i] = {.channel = this, .started = i / slots_, .current = i % slots_};
+        states_[i] = {
+            .channel = this, .of = &legs_[i % slots_], .current = i % slots_, .round = i / slots_};
     request_.channel = this;
     region_shift_ = array.geometry().region_shift;
     if (array.uses_intents()) {
@@ -138,7 +139,7 @@ bool raid1_channel::writes_overlap(const block_range& range) noexcept {
 }
 
 bool raid1_channel::leg_in_use(unsigned k) noexcept {
-    if (legs_[k].reading != 0) return true;
+    if (reading_[k] != 0) return true;
     for (write_group* g = in_flight_writes_.front(); g != nullptr; g = in_flight_writes_.next(*g))
         if ((g->pending >> k & 1) != 0) return true;
     return false;

@@ -13,6 +13,7 @@
 // Cost, over two null legs: see bench/budgets.tsv.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <vector>
 
@@ -140,25 +141,25 @@ private:
         bdev_channel handle;
         module_channel* base = nullptr;
         block_count offset;
-        std::uint32_t reading = 0;
         op_queue reads_again;  // found no memory
         op_queue children_again;
     };
     /// Where a read is in its round of the legs; the context of its hook.
-    struct read_state {
+    struct alignas(32) read_state {
         raid1_channel* channel;
-        std::uint32_t started;
-        std::uint32_t current;
+        leg* of;
+        std::uint32_t current;  // the leg's number
+        std::uint32_t round;    // legs that it has passed
     };
 
     void submit(io_op& op) noexcept override;
     void submit_read(io_op& op) noexcept;
     void submit_write(io_op& op) noexcept;
     void start_write(io_op& op, const block_range& range) noexcept;
-    void send(io_op& op, unsigned started, unsigned k) noexcept;
+    void send(io_op& op, read_state& s) noexcept;
     [[nodiscard]] unsigned choose_leg() noexcept;
     static hook_verdict read_came_back(io_op& op, void* context) noexcept;
-    [[nodiscard]] hook_verdict read_failed(io_op& op, const read_state& s) noexcept;
+    [[nodiscard]] hook_verdict read_failed(io_op& op, read_state& s) noexcept;
     static void child_came_back(io_op& child) noexcept;
     [[nodiscard]] bool child_failed(write_group& g, io_op& child, leg_mask bit) noexcept;
     void finish(write_group& g) noexcept;
@@ -183,7 +184,8 @@ private:
     unsigned slots_;
     unsigned next_leg_ = 0;
     std::unique_ptr<leg[]> legs_;
-    std::unique_ptr<read_state[]> states_;  // [started * slots + current]
+    std::unique_ptr<read_state[]> states_;           // [round * slots + current]
+    std::array<std::uint32_t, legs_max> reading_{};  // reads in flight on each leg
     write_group* free_groups_ = nullptr;
     intrusive_list<write_group> in_flight_writes_;
     condition progress_;

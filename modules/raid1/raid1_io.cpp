@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // The path of every I/O: channel.hpp says how it works. What is rare is in channel.cpp.
+#include <bit>
+
 #include "modules/raid1/array.hpp"
 #include "modules/raid1/channel.hpp"
 
@@ -18,7 +20,7 @@ block_range range_of(const io_op& op) noexcept {
 }  // namespace
 
 void raid1_channel::submit(io_op& op) noexcept {
-    if (op.code == opcode::read)
+    if (op.code == opcode::read) [[likely]]
         submit_read(op);
     else
         submit_write(op);
@@ -26,45 +28,47 @@ void raid1_channel::submit(io_op& op) noexcept {
 
 // --- Reads --------------------------------------------------------------------------------------
 
-unsigned raid1_channel::choose_leg() noexcept {
-    // The least busy one; among equals the one after the last.
-    unsigned best = slots_;
+inline unsigned raid1_channel::choose_leg() noexcept {
+    // The least busy one; among equals the one after the last. `rest` has leg next_leg_ at its
+    // lowest bit, and goes round.
+    static_assert(legs_max == 32);
+    const unsigned from = next_leg_;
+    leg_mask rest = std::rotr(readable_, static_cast<int>(from));
+    unsigned best = 0;
     std::uint32_t least = UINT32_MAX;
-    unsigned k = next_leg_;
-    for (unsigned i = 0; i < slots_; ++i) {
-        if (k >= slots_) k = 0;
-        if ((readable_ >> k & 1) != 0 && legs_[k].reading < least) {
-            least = legs_[k].reading;
+    do {
+        const unsigned k = (from + static_cast<unsigned>(std::countr_zero(rest))) % legs_max;
+        if (reading_[k] < least) {
+            least = reading_[k];
             best = k;
         }
-        ++k;
-    }
-    next_leg_ = best + 1;
+        rest &= rest - 1;
+    } while (rest != 0);
+    next_leg_ = (best + 1) % legs_max;
     return best;
 }
 
-void raid1_channel::submit_read(io_op& op) noexcept {
-    const unsigned k = choose_leg();
-    if (k == slots_) [[unlikely]] {
+inline void raid1_channel::submit_read(io_op& op) noexcept {
+    if (readable_ == 0) [[unlikely]] {
         op.complete(error::posix(EIO));
         return;
     }
-    send(op, k, k);
+    send(op, states_[choose_leg()]);
 }
 
-inline void raid1_channel::send(io_op& op, unsigned started, unsigned k) noexcept {
-    leg& l = legs_[k];
-    ++l.reading;
-    op.push_layer(&read_came_back, &states_[started * slots_ + k]);
+inline void raid1_channel::send(io_op& op, read_state& s) noexcept {
+    const leg& l = *s.of;
+    ++reading_[s.current];
+    op.push_layer<&read_came_back>(&s);
     op.first += l.offset;
     l.base->forward(op);
 }
 
 hook_verdict raid1_channel::read_came_back(io_op& op, void* context) noexcept {
-    const auto& s = *static_cast<const read_state*>(context);
+    auto& s = *static_cast<read_state*>(context);
     raid1_channel& self = *s.channel;
-    op.first = op.pushed_first();
-    --self.legs_[s.current].reading;
+    op.first = lba(op.first.value() - s.of->offset.value());
+    --self.reading_[s.current];
     if (self.progress_.has_waiters()) [[unlikely]]
         self.progress_.notify_all();
     if (op.status.failed()) [[unlikely]]
@@ -72,20 +76,23 @@ hook_verdict raid1_channel::read_came_back(io_op& op, void* context) noexcept {
     return hook_verdict::done;
 }
 
-hook_verdict raid1_channel::read_failed(io_op& op, const read_state& s) noexcept {
+hook_verdict raid1_channel::read_failed(io_op& op, read_state& s) noexcept {
     if (op.status.is(ECANCELED) || (op.flags & io_op::flag_timed_out) != 0)
         return hook_verdict::done;
     if (op.status.is(ENOMEM)) {
-        legs_[s.current].reads_again.push(op);
-        ++legs_[s.current].reading;
-        op.push_layer(&read_came_back, const_cast<read_state*>(&s));
+        s.of->reads_again.push(op);
+        ++reading_[s.current];
+        op.push_layer<&read_came_back>(&s);
+        op.first += s.of->offset;
         retry_later();
         return hook_verdict::resubmitted;
     }
-    for (unsigned k = (s.current + 1) % slots_; k != s.started; k = (k + 1) % slots_) {
+    unsigned k = s.current;
+    for (unsigned n = s.round + 1; n < slots_; ++n) {
+        k = k + 1 == slots_ ? 0 : k + 1;
         if ((active_ >> k & 1) == 0) continue;
         op.status = error();
-        send(op, s.started, k);
+        send(op, states_[n * slots_ + k]);
         return hook_verdict::resubmitted;
     }
     return hook_verdict::done;
@@ -175,7 +182,6 @@ void raid1_channel::retry_starved() noexcept {
                 continue;
             }
             op->status = error();
-            op->first += l.offset;
             l.base->forward(*op);
         }
         op_queue children = l.children_again.take();

@@ -75,14 +75,21 @@ void module_channel::removing() noexcept {}
 
 void io_op::run_user(work& w) noexcept {
     auto& op = static_cast<io_op&>(w);
-    if (!op.come_back()) return;
-    if (!op.entry_->finished(op)) return;
+    if (!op.entry_->finished(op)) [[unlikely]]
+        return run_user_slow(op);
     op.done(op);
+}
+
+void io_op::run_user_slow(io_op& op) noexcept {
+    if (op.entry_->finished_slow(op)) op.done(op);
+}
+
+void io_op::run_awaited_slow(io_op& op) noexcept {
+    if (op.entry_->finished_slow(op)) resume_frame(op.owner);
 }
 
 void io_op::run_child(work& w) noexcept {
     auto& op = static_cast<io_op&>(w);
-    if (!op.come_back()) return;
     if (!op.entry_->finished_child(op)) return;
     op.done(op);
 }

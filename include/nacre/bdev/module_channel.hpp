@@ -98,19 +98,18 @@ private:
     }
     void start(io_op& op) noexcept {
         op.entry_ = this;
-        op.layer_count = 0;
+        op.layer_bytes_ = 0;
         ++in_flight_;
     }
     void set_slow(std::uint32_t bits) noexcept {
         slow_ |= bits;
         fast_ = 0;
     }
-    /// A user's op came back: its figures. False if it goes down again, because the device was out
-    /// of memory for a moment.
+    /// A user's op came back: its figures. False if there is more to do: finished_slow.
     [[nodiscard]] bool finished(io_op& op) noexcept {
         --in_flight_;
         if (op.status.failed() || slow_ != 0) [[unlikely]]
-            return finished_slow(op);
+            return false;
         count_finished(op);
         return true;
     }
@@ -125,6 +124,7 @@ private:
     }
     [[gnu::noinline]] bool enter_slow(io_op& op) noexcept;
     [[nodiscard]] int check_range(io_op& op) const noexcept;
+    /// False if it goes down again, because the device was out of memory for a moment.
     [[gnu::noinline]] bool finished_slow(io_op& op) noexcept;
     /// Submits a user's op that has been started, or carries it out by child ops.
     void dispatch(io_op& op) noexcept;
@@ -211,18 +211,10 @@ inline void module_channel::submit_child(io_op& op) noexcept {
     submit(op);
 }
 
-inline bool io_op::come_back() noexcept {
-    while (layer_count != 0) [[unlikely]] {
-        const layer& l = layers_[--layer_count];
-        if (l.function(*this, l.context) == hook_verdict::resubmitted) return false;
-    }
-    return true;
-}
-
 inline void io_op::run_awaited(work& w) noexcept {
     auto& op = static_cast<io_op&>(w);
-    if (!op.come_back()) return;
-    if (!op.entry_->finished(op)) return;
+    if (!op.entry_->finished(op)) [[unlikely]]
+        return run_awaited_slow(op);
     resume_frame(op.owner);
 }
 
