@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// nacre_budget_driver NAME N: one primitive of the runtime, N times, in a world with a virtual
-// clock, so that two runs execute the same instructions. bench/budgets.py counts them.
+// nacre_budget_driver NAME N: one primitive of the runtime, or one kind of I/O, N times, in a world
+// with a virtual clock, so that two runs execute the same instructions. bench/budgets.py counts
+// them.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
-#include "src/runtime/primitives.hpp"
+#include "io_primitives.hpp"
 #include "src/runtime/stepped_world.hpp"
 
 namespace {
@@ -26,21 +27,27 @@ class counted_world final : public nacre::stepped_world {
     }
 };
 
+const nacre::primitive* find(const char* name) {
+    for (const auto list : {nacre::primitives(), nacre::io_primitives()})
+        for (const nacre::primitive& p : list)
+            if (std::strcmp(p.name, name) == 0) return &p;
+    return nullptr;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc == 3) {
-        for (const nacre::primitive& p : nacre::primitives()) {
-            if (std::strcmp(p.name, argv[1]) != 0) continue;
-            counted_world world;
-            auto rt = nacre::runtime::make(world, {.reactors = p.reactors});
-            if (!rt) return 1;
-            p.run(**rt, 64);  // the free lists fill up
-            p.run(**rt, std::strtoull(argv[2], nullptr, 10));
-            return 0;
-        }
+    const nacre::primitive* const p = argc == 3 ? find(argv[1]) : nullptr;
+    if (p != nullptr) {
+        counted_world world;
+        auto rt = nacre::runtime::make(world, {.reactors = p->reactors});
+        if (!rt) return 1;
+        p->run(**rt, 64);  // the free lists fill up
+        p->run(**rt, std::strtoull(argv[2], nullptr, 10));
+        return 0;
     }
     std::fputs("usage: nacre_budget_driver NAME N, of which NAME is one of\n", stderr);
-    for (const nacre::primitive& p : nacre::primitives()) std::fprintf(stderr, "  %s\n", p.name);
+    for (const auto list : {nacre::primitives(), nacre::io_primitives()})
+        for (const nacre::primitive& known : list) std::fprintf(stderr, "  %s\n", known.name);
     return 2;
 }

@@ -11,7 +11,8 @@
 # Columns of the table, separated by tabs:
 #   group         rows that are counted together: the test budgets.<group>
 #   name          of the operation
-#   limit         instructions an operation may take at most; "-": no promise
+#   limit         instructions an operation may take at most; "N+GROUP.NAME": N more than that other
+#                 row takes in the same run; "-": no promise
 #   allocations   calls of malloc and its kin an operation may make at most
 #   measured      instructions it takes; may only fall: --update writes lower figures, never higher
 #   n1, n2        numbers of operations
@@ -95,10 +96,12 @@ def measure(row, build):
     return (i2 - i1) / (n2 - n1), (a2 - a1) / (n2 - n1)
 
 
-def judge(row, instructions, allocations):
-    """What is wrong with the row, or None."""
-    if row["limit"] != "-" and instructions > float(row["limit"]) + SLACK_INSTRUCTIONS:
-        return f"above the budget of {row['limit']} instructions"
+def judge(row, instructions, allocations, base):
+    """What is wrong with the row, or None. `base`: what the row it is held against takes."""
+    if row["limit"] != "-":
+        limit = float(row["limit"].partition("+")[0]) + base
+        if instructions > limit + SLACK_INSTRUCTIONS:
+            return f"above the budget of {row['limit']} instructions"
     allowed = float(row["measured"]) * SLACK_RATIO + SLACK_INSTRUCTIONS
     if row["measured"] != "-" and instructions > allowed:
         return f"was {row['measured']} instructions; the table may only fall"
@@ -122,6 +125,14 @@ def main():
               if not options.group or row["group"] in options.group}
     build = os.path.abspath(options.build)
 
+    names = {f"{row['group']}.{row['name']}": number for number, row in rows.items()}
+    bases = {number: row["limit"].partition("+")[2] for number, row in chosen.items()}
+    strangers = {base for base in bases.values() if base and names.get(base) not in chosen}
+    if strangers:
+        print(f"{TABLE}: limits refer to {', '.join(sorted(strangers))}, which is not counted",
+              file=sys.stderr)
+        return 2
+
     failures = 0
     print(f"{'operation':32} {'instr/op':>9} {'limit':>7} {'was':>8} {'alloc/op':>9}")
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
@@ -130,12 +141,13 @@ def main():
             name = f"{row['group']}.{row['name']}"
             try:
                 instructions, allocations = futures[number].result()
+                base = futures[names[bases[number]]].result()[0] if bases[number] else 0
             except (RuntimeError, OSError) as problem:
                 failures += 1
                 print(f"{name:32} {problem}")
                 continue
             wrong = judge({**row, "measured": "inf" if row["measured"] == "-" else row["measured"]},
-                          instructions, allocations)
+                          instructions, allocations, base)
             failures += wrong is not None
             print(f"{name:32} {instructions:9.1f} {row['limit']:>7} {row['measured']:>8}"
                   f" {allocations:9.2f}{'  FAILED: ' + wrong if wrong else ''}")

@@ -82,6 +82,17 @@ class Options(unittest.TestCase):
             self.assertEqual(r["total_ios"], 5000)
             self.assertGreater(r["lat_ns"]["mean"], 0)
 
+    def test_await_does_each_io_in_a_coroutine_and_all_the_same_ones(self):
+        mix = ("--bdev", "malloc:///m0?size=4MiB", "--rw", "randrw", "--rwmixread", "30", *QUICK,
+               "5000", "--iodepth")
+        for depth in ("1", "16"):
+            plain, awaited = measure(*mix, depth), measure(*mix, depth, "--await")
+            for key in ("total_ios", "read_ios", "write_ios", "errors"):
+                self.assertEqual(plain[key], awaited[key], key)
+            self.assertGreater(awaited["lat_ns"]["mean"], 0)
+        done = nacre("perf", "--bdev", NULL, "--await", "--precise-clock")
+        self.assertEqual(done.returncode, 2)
+
 
 class Json(unittest.TestCase):
     def test_has_what_is_promised_and_it_adds_up(self):

@@ -43,6 +43,8 @@ public:
                                                                          : options.rwmixread) {}
 
     task<result<>> run(bdev_channel channel);
+    /// One I/O after the other, as an application's coroutine does them.
+    task<result<>> await_each(iov_view buffer);
     [[nodiscard]] std::uint64_t operations() const noexcept {
         return result_.reads + result_.writes;
     }
@@ -74,7 +76,7 @@ private:
         if (random_only_) [[likely]]
             op.first = lba(next_random() * blocks_per_op_);
         else
-            choose(op);
+            choose(op.code, op.first);
         if (!channel_->enter(op)) [[unlikely]]
             refused(op);
     }
@@ -85,15 +87,15 @@ private:
         z ^= z >> 27;
         return static_cast<std::uint64_t>(static_cast<unsigned __int128>(z) * positions_ >> 64);
     }
-    [[gnu::noinline]] void choose(io_op& op) noexcept {
+    [[gnu::noinline]] void choose(opcode& code, lba& first) noexcept {
         std::uint64_t position = next_position_;
         if (sequential_)
             next_position_ = position + 1 == positions_ ? 0 : position + 1;
         else
             position = next_random();
         if (read_percent_ != 0 && read_percent_ != 100)
-            op.code = random_.below(100) < read_percent_ ? opcode::read : opcode::write;
-        op.first = lba(position * blocks_per_op_);
+            code = random_.below(100) < read_percent_ ? opcode::read : opcode::write;
+        first = lba(position * blocks_per_op_);
     }
     [[gnu::noinline]] void finished() noexcept {
         if (--active_ == 0) done_.set();
@@ -125,6 +127,27 @@ private:
     event done_;
 };
 
+task<result<>> job::await_each(iov_view buffer) {
+    opcode code = read_percent_ == 0 ? opcode::write : opcode::read;
+    while (left_ != 0 && channel_->now_ns() < deadline_ns_) {
+        --left_;
+        lba first;
+        if (random_only_) [[likely]]
+            first = lba(next_random() * blocks_per_op_);
+        else
+            choose(code, first);
+        io_awaiter io(channel_, code, first, buffer);
+        const result<> done = co_await io;
+        if (!done) [[unlikely]] {
+            note_error(done.error());
+            break;
+        }
+        result_.latency.record(channel_->now_ns() - io.op().entered_ns());
+        ++(code == opcode::read ? result_.reads : result_.writes);
+    }
+    co_return result<>();
+}
+
 task<result<>> job::run(bdev_channel channel) {
     channel_ = &channel.base();
     const std::size_t bytes = block_bytes_ * options_.iodepth;
@@ -137,6 +160,14 @@ task<result<>> job::run(bdev_channel channel) {
     random_.fill({buffers.get(), bytes});
     const std::uint64_t started = channel_->now_ns();
     if (options_.runtime_ns != 0) deadline_ns_ = started + options_.runtime_ns;
+    if (options_.await) {
+        scope crowd;
+        for (unsigned i = 0; i < options_.iodepth; ++i)
+            crowd.spawn(await_each(iov_view(buffers.get() + i * block_bytes_, block_bytes_)));
+        result<> joined = co_await crowd.join();
+        result_.elapsed_ns = channel_->home().host().precise_now_ns() - started;
+        co_return joined;
+    }
     active_ = options_.iodepth;
     for (unsigned i = 0; i < options_.iodepth; ++i) {
         io_op& op = slots[i].op;

@@ -31,6 +31,7 @@ struct perf_options {
     std::uint64_t number_ios = 0;              ///< of each job; 0: until the runtime is over
     std::uint64_t randseed = 1;
     bool precise_clock = false;
+    bool await = false;  ///< each I/O by a coroutine that awaits it
 };
 
 struct perf_result {

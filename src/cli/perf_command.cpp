@@ -166,8 +166,12 @@ void add_perf(CLI::App& program, action& chosen) {
     perf.add_option("--mode", a->mode, "auto: sleep when idle; poll: never sleep")
         ->check(CLI::IsMember({"auto", "poll"}))
         ->capture_default_str();
-    perf.add_flag("--precise-clock", a->options.precise_clock,
-                  "Read the clock for every I/O instead of once a turn");
+    CLI::Option* const precise =
+        perf.add_flag("--precise-clock", a->options.precise_clock,
+                      "Read the clock for every I/O instead of once a turn");
+    perf.add_flag("--await", a->options.await,
+                  "Let a coroutine await each I/O, as applications do, instead of perf's own ops")
+        ->excludes(precise);
     perf.add_flag("--json", a->print_json, "Print the result as JSON");
     perf.callback([a, &chosen] { chosen = [a] { return run(*a); }; });
 }
