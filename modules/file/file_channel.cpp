@@ -44,6 +44,7 @@ struct file_channel::request : io_request, list_hook {
             r.channel.came_back(r);
         };
         fd = c.file_.fd;
+        file_slot = c.file_slot_;
         home = &c.home();
         offset = o.first.value() << c.block_shift_;
         length = o.blocks.value() << c.block_shift_;
@@ -58,7 +59,9 @@ struct file_channel::request : io_request, list_hook {
 file_channel::file_channel(bdev& device, file_state& file) noexcept
     : module_channel(device),
       file_(file),
-      block_shift_(static_cast<unsigned>(__builtin_ctzll(device.block_size().value()))) {}
+      block_shift_(static_cast<unsigned>(__builtin_ctzll(device.block_size().value()))),
+      registration_(home().host().driver().register_file(file.fd)),
+      file_slot_(registration_.file_slot()) {}
 
 void file_channel::submit(io_op& op) noexcept {
     static_assert(sizeof(request) <= sizeof op.backend_area);

@@ -58,6 +58,8 @@ private:
 
     file_state& file_;
     const unsigned block_shift_;
+    const io_registration registration_;
+    const std::int16_t file_slot_;
     intrusive_list<request> outstanding_;
     struct vector_list {
         std::unique_ptr<vector_array> first;

@@ -93,8 +93,8 @@ detail::pool_chunk* buffer_pool::new_chunk() noexcept {
     if (chunks_.size() >= chunks_max_ || retry_timer_.armed()) return nullptr;
     refused_ = true;
     if (!has_room_for_one_more(chunks_)) return nullptr;
-    result<dma_buffer> memory =
-        dma_buffer::allocate(byte_count(chunk::bytes), {.alignment = chunk::bytes, .kind = kind_});
+    result<dma_buffer> memory = dma_buffer::allocate(
+        byte_count(chunk::bytes), {.alignment = chunk::bytes, .kind = kind_, .registered = true});
     if (!memory) return nullptr;
     chunk* made = new (std::nothrow) chunk(std::move(*memory));
     if (made == nullptr) return nullptr;

@@ -8,6 +8,7 @@
 #include <new>
 
 #include "nacre/memory/memory_policy.hpp"
+#include "nacre/runtime/thread.hpp"
 
 namespace nacre {
 namespace {
@@ -62,6 +63,9 @@ result<dma_buffer> dma_buffer::allocate(byte_count size, const options& o) noexc
     made->mapping_bytes = bytes;
     if (huge) ::madvise(made->mapping, bytes, MADV_HUGEPAGE);  // a wish
 
+    if (thread* const here = o.registered ? thread::current() : nullptr; here != nullptr)
+        made->registration = here->host().driver().register_memory({start + before, bytes});
+
     dma_buffer buffer;
     buffer.block_ = made;
     buffer.data_ = start + before;
@@ -70,6 +74,7 @@ result<dma_buffer> dma_buffer::allocate(byte_count size, const options& o) noexc
 }
 
 void dma_buffer::destroy(block& b) noexcept {
+    b.registration = {};
     ::munmap(b.mapping, b.mapping_bytes);
     detail::release_data_memory(b.mapping_bytes);
     delete &b;
@@ -79,7 +84,8 @@ void dma_buffer::discard_unchecked(std::size_t offset, std::size_t bytes) const 
     NACRE_ASSERT(offset <= size_ && bytes <= size_ - offset);
     std::byte* const from = data_ + offset;
     std::byte* const end = from + bytes;
-    if (bytes >= discard_bytes_min) {
+    // The ring would go on with the pages that a registered buffer had.
+    if (bytes >= discard_bytes_min && !registered()) {
         // The start of a page that lies wholly within.
         std::byte* const first = from + (round_up(reinterpret_cast<std::size_t>(from), page_bytes) -
                                          reinterpret_cast<std::size_t>(from));

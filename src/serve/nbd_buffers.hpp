@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // Payload memory of one connection: page-aligned buffers in powers of two, kept for reuse up to a
-// bound. One thread. Cost of taking and giving back a kept one: 10 instructions.
+// bound. Small ones are cut from a slab that is registered with the reactor's io_uring where that
+// has room. One thread. Cost of taking and giving back a kept one: 10 instructions.
 #pragma once
 
 #include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+
+#include "nacre/memory/dma_buffer.hpp"
 
 namespace nacre::nbd {
 
@@ -16,6 +19,8 @@ public:
     static constexpr unsigned class_min = 12;  ///< 4 KiB
     static constexpr unsigned class_max = 26;  ///< 64 MiB: a whole request and its edges
     static constexpr std::size_t alignment = 4096;
+    static constexpr unsigned slab_class_max = 18;  ///< 256 KiB
+    static constexpr std::size_t slab_bytes = std::size_t{2} << 20;
     /// What is kept beyond this goes back to the system.
     static constexpr std::size_t kept_bytes_max = std::size_t{8} << 20;
 
@@ -45,7 +50,7 @@ public:
     }
     void give_back(buffer b) noexcept {
         if (b.data == nullptr) return;
-        if (kept_bytes_ + b.capacity() > kept_bytes_max) [[unlikely]] {
+        if (kept_bytes_ + b.capacity() > kept_bytes_max && !of_slab(b.data)) [[unlikely]] {
             release(b.data);
             return;
         }
@@ -60,10 +65,15 @@ private:
     struct free_block {
         free_block* next;
     };
-    [[nodiscard]] static buffer allocate(unsigned size_class) noexcept;
+    [[nodiscard]] bool of_slab(const std::byte* data) const noexcept {
+        return static_cast<std::size_t>(data - slab_.bytes().data()) < slab_.size();
+    }
+    [[nodiscard]] buffer allocate(unsigned size_class) noexcept;
     static void release(std::byte* data) noexcept;
     std::array<free_block*, class_max - class_min + 1> kept_{};
     std::size_t kept_bytes_ = 0;
+    dma_buffer slab_;
+    std::size_t carved_bytes_ = 0;
 };
 
 }  // namespace nacre::nbd

@@ -54,6 +54,7 @@ outcome<std::unique_ptr<io_driver>> uring_driver::make(world& w, const driver_op
 }
 
 uring_driver::~uring_driver() {
+    registered_->close();
     if (ring_ready_) io_uring_queue_exit(&ring_);
     if (wake_fd_ >= 0) ::close(wake_fd_);
 }
@@ -71,11 +72,8 @@ void uring_driver::prepare(io_uring_sqe& sqe, io_request& request) noexcept {
     using kind = io_request::kind;
     switch (request.what) {
         case kind::read:
-            io_uring_prep_readv(&sqe, request.fd, request.iov, request.iov_count, request.offset);
-            break;
         case kind::write:
-            io_uring_prep_writev(&sqe, request.fd, request.iov, request.iov_count, request.offset);
-            if ((request.flags & io_request::flag_dsync) != 0) sqe.rw_flags = RWF_DSYNC;
+            prepare_transfer(sqe, request);
             break;
         case kind::sync:
             io_uring_prep_fsync(&sqe, request.fd, IORING_FSYNC_DATASYNC);
@@ -124,7 +122,33 @@ void uring_driver::prepare(io_uring_sqe& sqe, io_request& request) noexcept {
             io_uring_prep_poll_add(&sqe, request.fd, POLLIN);
             break;
     }
+    if (request.file_slot >= 0) {
+        sqe.fd = request.file_slot;
+        sqe.flags |= IOSQE_FIXED_FILE;
+    }
     io_uring_sqe_set_data(&sqe, &request);
+}
+
+void uring_driver::prepare_transfer(io_uring_sqe& sqe, const io_request& request) noexcept {
+    const bool read = request.what == io_request::kind::read;
+    if (request.iov_count == 1 && request.iov->iov_len <= INT32_MAX) [[likely]] {
+        const iovec& all = *request.iov;
+        const auto bytes = static_cast<unsigned>(all.iov_len);
+        const int slot = registered_->find(all.iov_base, all.iov_len);
+        if (slot >= 0 && read)
+            io_uring_prep_read_fixed(&sqe, request.fd, all.iov_base, bytes, request.offset, slot);
+        else if (slot >= 0)
+            io_uring_prep_write_fixed(&sqe, request.fd, all.iov_base, bytes, request.offset, slot);
+        else if (read)
+            io_uring_prep_read(&sqe, request.fd, all.iov_base, bytes, request.offset);
+        else
+            io_uring_prep_write(&sqe, request.fd, all.iov_base, bytes, request.offset);
+    } else if (read) {
+        io_uring_prep_readv(&sqe, request.fd, request.iov, request.iov_count, request.offset);
+    } else {
+        io_uring_prep_writev(&sqe, request.fd, request.iov, request.iov_count, request.offset);
+    }
+    if ((request.flags & io_request::flag_dsync) != 0) sqe.rw_flags = RWF_DSYNC;
 }
 
 void uring_driver::submit(io_request& request) noexcept {

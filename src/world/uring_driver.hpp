@@ -12,6 +12,7 @@
 
 #include "nacre/world/io_driver.hpp"
 #include "nacre/world/world.hpp"
+#include "uring_registrar.hpp"
 
 namespace nacre {
 
@@ -28,17 +29,25 @@ public:
     void wait(std::uint64_t deadline_ns) noexcept override;
     void wake() noexcept override;
     [[nodiscard]] int wake_fd() const noexcept override { return ring_.ring_fd; }
+    [[nodiscard]] io_registration register_memory(std::span<std::byte> memory) noexcept override {
+        return registered_->add_memory(memory);
+    }
+    [[nodiscard]] io_registration register_file(int fd) noexcept override {
+        return registered_->add_file(fd);
+    }
 
 private:
-    explicit uring_driver(world& w) noexcept : world_(w) {}
+    explicit uring_driver(world& w) : world_(w) {}
     [[nodiscard]] io_uring_sqe* next_sqe() noexcept;
     void prepare(io_uring_sqe& sqe, io_request& request) noexcept;
+    void prepare_transfer(io_uring_sqe& sqe, const io_request& request) noexcept;
     void drain_overflow() noexcept;
     void arm_wake() noexcept;
 
     world& world_;
     io_uring ring_{};
     bool ring_ready_ = false;
+    std::shared_ptr<uring_registrar> registered_ = std::make_shared<uring_registrar>(ring_);
     int wake_fd_ = -1;
     bool wake_armed_ = false;
     std::unique_ptr<msghdr[]> headers_;  // of gathered sends, one a submission slot

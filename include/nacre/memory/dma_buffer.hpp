@@ -10,6 +10,9 @@
 // changes it by accident: `writable` refuses, and who knows better says `writable_unchecked`.
 // Ownership may cross threads (the count is atomic); the bytes are the owners' affair. Memory comes
 // from the kernel page by page at first touch, `huge` in pages of 2 MiB where the kernel has them.
+// `registered` memory is all there from the start, and the io_uring of the reactor that allocated
+// it transfers to and from it without looking its pages up; beyond the user's memlock limit (ulimit
+// -l) it is memory like any other.
 #pragma once
 
 #include <atomic>
@@ -22,6 +25,7 @@
 #include "nacre/core/error.hpp"
 #include "nacre/core/units.hpp"
 #include "nacre/memory/iov_view.hpp"
+#include "nacre/world/io_driver.hpp"
 
 namespace nacre {
 
@@ -39,6 +43,8 @@ public:
     struct options {
         std::size_t alignment = alignment_default;  ///< a power of two (asserted)
         memory_kind kind = memory_kind::plain;
+        bool registered =
+            false;  ///< a wish, with the reactor of the current thread, if there is one
     };
 
     /// Empty.
@@ -69,6 +75,9 @@ public:
 
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
     [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
+    [[nodiscard]] bool registered() const noexcept {
+        return block_ != nullptr && block_->registration.active();
+    }
     /// A part of it, within it (asserted), that shares the memory.
     [[nodiscard]] dma_buffer slice(std::size_t offset, std::size_t bytes) const noexcept {
         NACRE_ASSERT(offset <= size_ && bytes <= size_ - offset);
@@ -102,6 +111,7 @@ private:
         std::atomic<std::uint32_t> owners{1};
         void* mapping;
         std::size_t mapping_bytes;
+        io_registration registration;
     };
     static void destroy(block& b) noexcept;
 

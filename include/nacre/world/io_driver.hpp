@@ -11,7 +11,11 @@
 // virtual completion times.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
 
 #include "nacre/core/error.hpp"
 #include "nacre/core/work.hpp"
@@ -38,7 +42,8 @@ struct io_request : work {
     kind what = kind::poll_in;
     std::uint8_t flags = 0;
     int fd = -1;
-    std::int32_t result = 0;  ///< bytes or a descriptor; negative errno
+    std::int16_t file_slot = -1;  ///< of register_file() on this driver, or none
+    std::int32_t result = 0;      ///< bytes or a descriptor; negative errno
     std::uint32_t iov_count = 0;
     const iovec* iov = nullptr;
     void* buffer = nullptr;
@@ -47,6 +52,49 @@ struct io_request : work {
     run_queue* home = nullptr;
     /// Of the driver: the next one in its overflow FIFO, or its slot.
     io_request* driver_next = nullptr;
+};
+
+/// Where a driver keeps what its kernel has at hand; lives as long as the last registration. Any
+/// thread.
+class io_registrar {
+public:
+    virtual ~io_registrar() = default;
+    virtual void forget_memory(unsigned slot) noexcept = 0;
+    virtual void forget_file(unsigned slot) noexcept = 0;
+};
+
+/// A file, or a piece of memory, that one driver's kernel has at hand while this lives; empty if it
+/// would not. Goes before the file is closed or the memory unmapped, on any thread.
+class io_registration {
+public:
+    io_registration() noexcept = default;
+    io_registration(std::shared_ptr<io_registrar> with, bool is_file, unsigned slot) noexcept
+        : with_(std::move(with)), slot_(slot), is_file_(is_file) {}
+    io_registration(io_registration&& other) noexcept
+        : with_(std::move(other.with_)), slot_(other.slot_), is_file_(other.is_file_) {}
+    io_registration& operator=(io_registration&& other) noexcept {
+        std::swap(with_, other.with_);
+        std::swap(slot_, other.slot_);
+        std::swap(is_file_, other.is_file_);
+        return *this;
+    }
+    ~io_registration() {
+        if (with_ == nullptr) return;
+        if (is_file_)
+            with_->forget_file(slot_);
+        else
+            with_->forget_memory(slot_);
+    }
+    [[nodiscard]] bool active() const noexcept { return with_ != nullptr; }
+    /// For io_request::file_slot.
+    [[nodiscard]] std::int16_t file_slot() const noexcept {
+        return with_ != nullptr && is_file_ ? static_cast<std::int16_t>(slot_) : std::int16_t{-1};
+    }
+
+private:
+    std::shared_ptr<io_registrar> with_;
+    unsigned slot_ = 0;
+    bool is_file_ = false;
 };
 
 class io_driver {
@@ -73,6 +121,14 @@ public:
     /// Becomes readable when reap() or a wake-up is due; for a foreign event loop. -1 where there
     /// is none (simulation). Owned by the driver.
     [[nodiscard]] virtual int wake_fd() const noexcept = 0;
+
+    /// Owner thread. Requests whose buffer lies within need no look-up of its pages. Empty where
+    /// the kernel, or the user's memlock limit, has no room: they work without, a little slower.
+    [[nodiscard]] virtual io_registration register_memory(std::span<std::byte>) noexcept {
+        return {};
+    }
+    /// Owner thread. Likewise for requests that carry the slot.
+    [[nodiscard]] virtual io_registration register_file(int) noexcept { return {}; }
 
     /// Something is there to reap. Inline and free of calls: it runs in every turn.
     [[nodiscard]] bool has_completions() const noexcept {
