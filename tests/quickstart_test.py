@@ -6,6 +6,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -128,11 +129,26 @@ class quickstart(unittest.TestCase):
         self.assertIn("leg0.img is missing", done.stderr)
         done = nacre("serve", "--quickstart", "--data", self.data, "--ignore-config-errors")
         self.assertEqual(done.returncode, 1)
-        self.assertIn("vol0: waits for 1 of its legs", done.stderr)
+        self.assertIn("vol0: waits for a leg that may hold newer data", done.stderr)
+        self.assertIn("bdev_raid_start_degraded name=vol0", done.stderr)
         self.assertFalse(os.path.exists(self.data + "/leg0.img"))
         os.rename(self.top + "/leg0.img", self.data + "/leg0.img")
         with self.start() as d:
             self.check_both_ends(d)
+
+    def test_a_lost_leg_is_done_without_as_the_error_says(self):
+        with self.start() as d:
+            write_both_ends(d)
+            d.stop()
+        os.unlink(self.data + "/leg1.img")
+        done = nacre("serve", "--quickstart", "--data", self.data, "--ignore-config-errors")
+        said = re.findall(r"`nacre ([^`]*)`", done.stderr.split("go on with the other alone")[1])
+        self.assertEqual(len(said), 2, done.stderr)
+        with Daemon(*said[0].split()[1:], folder=self.top) as d:
+            self.assertEqual(nacre(*said[1].split()).returncode, 0)
+            raid = d.rpc("bdev_raid_get_bdevs", "category=online")[0]
+            self.assertEqual(raid["num_base_bdevs_operational"], 1)
+            d.stop()
 
     def test_two_lost_legs_are_an_error_and_not_a_new_volume(self):
         with self.start() as d:

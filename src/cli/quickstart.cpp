@@ -147,6 +147,14 @@ task<outcome<>> quickstart::bring_up(app& application) {
 }
 
 task<outcome<>> quickstart::make_mirror(app& application) {
+    raid1_module& raid = raid1_module::of(application.bdevs());
+    if (!first_ && raid.list(raid_category::configuring).size() != 0)
+        co_return fail(ENODEV,
+                       fmt::format("{0}: waits for a leg that may hold newer data; put it back. If "
+                                   "it is lost, go on with the other alone: `nacre serve --config "
+                                   "{1} --ignore-config-errors -r {2}`, then `nacre rpc -s {2} "
+                                   "bdev_raid_start_degraded name={0}`",
+                                   volume, path("config.json"), path("rpc.sock")));
     if (!first_)
         co_return fail(EIO, fmt::format("{}: was not found on {} and {}; see what the log says of "
                                         "them, restore one of them, or start with another --data "
@@ -157,7 +165,7 @@ task<outcome<>> quickstart::make_mirror(app& application) {
     options.base_bdevs = {legs[0], legs[1]};
     options.superblock = true;
     outcome<std::string> made =
-        co_await raid1_module::of(application.bdevs()).create(std::move(options));
+        co_await raid.create(std::move(options));
     if (!made) co_return fail(std::move(made.error()));
     co_return outcome<>();
 }
