@@ -56,6 +56,9 @@ task<void> check_write_zeroes_limits(bdev_registry& registry) {
     result<> r = co_await u.channel.write_zeroes(lba(7), block_count(20));
     EXPECT_TRUE(r);
     EXPECT_EQ((*made)->seen, of(opcode::write, {{7, 3}, {10, 8}, {18, 2}, {20, 7}}));
+    io_statistics s = co_await (*made)->collect_statistics();
+    EXPECT_EQ(s.of(opcode::write_zeroes).operations, 1U);
+    EXPECT_EQ(s.of(opcode::write).operations, 4U);
 }
 
 TEST(bdev_emulation, writes_zeroes_within_the_limits_of_the_module) {
