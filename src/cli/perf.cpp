@@ -4,10 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <ctime>
 
 #include "nacre/core/random.hpp"
+#include "nacre/memory/dma_buffer.hpp"
 #include "nacre/runtime/interval.hpp"
 
 namespace nacre::cli {
@@ -15,10 +15,6 @@ namespace {
 
 constexpr std::uint64_t progress_period_ns = 200'000'000;
 constexpr std::uint64_t buffer_alignment = 4096;
-
-struct free_deleter {
-    void operator()(std::byte* p) const noexcept { std::free(p); }
-};
 
 /// One op and its buffer; its place in memory never changes.
 struct slot {
@@ -151,19 +147,18 @@ task<result<>> job::await_each(iov_view buffer) {
 task<result<>> job::run(bdev_channel channel) {
     channel_ = &channel.base();
     const std::size_t bytes = block_bytes_ * options_.iodepth;
-    const std::size_t rounded =
-        (bytes + buffer_alignment - 1) / buffer_alignment * buffer_alignment;
-    const std::unique_ptr<std::byte, free_deleter> buffers(
-        static_cast<std::byte*>(std::aligned_alloc(buffer_alignment, rounded)));
+    result<dma_buffer> memory = dma_buffer::allocate(
+        byte_count(bytes), {.alignment = buffer_alignment, .registered = true});
     const std::unique_ptr<slot[]> slots(new (std::nothrow) slot[options_.iodepth]);
-    if (buffers == nullptr || slots == nullptr) co_return fail(ENOMEM);
-    random_.fill({buffers.get(), bytes});
+    if (!memory || slots == nullptr) co_return fail(ENOMEM);
+    std::byte* const buffers = memory->writable_unchecked().data();
+    random_.fill({buffers, bytes});
     const std::uint64_t started = channel_->now_ns();
     if (options_.runtime_ns != 0) deadline_ns_ = started + options_.runtime_ns;
     if (options_.await) {
         scope crowd;
         for (unsigned i = 0; i < options_.iodepth; ++i)
-            crowd.spawn(await_each(iov_view(buffers.get() + i * block_bytes_, block_bytes_)));
+            crowd.spawn(await_each(iov_view(buffers + i * block_bytes_, block_bytes_)));
         result<> joined = co_await crowd.join();
         result_.elapsed_ns = channel_->home().host().precise_now_ns() - started;
         co_return joined;
@@ -173,7 +168,7 @@ task<result<>> job::run(bdev_channel channel) {
         io_op& op = slots[i].op;
         op.code = read_percent_ == 0 ? opcode::write : opcode::read;
         op.flags = 0;
-        op.data = iov_view(buffers.get() + i * block_bytes_, block_bytes_);
+        op.data = iov_view(buffers + i * block_bytes_, block_bytes_);
         op.owner = this;
         op.done = options_.precise_clock ? &job::completed_precisely : &job::completed;
         op.run = &io_op::run_user;

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "nacre/memory/memory_policy.hpp"
+#include "nacre/runtime/runtime.hpp"
 
 namespace nacre {
 namespace {
@@ -160,6 +161,38 @@ TEST(dma_buffer, stays_within_the_bound_of_the_process) {
     first = fail(ENOMEM);
     EXPECT_TRUE(dma_buffer::allocate(2_MiB));
     set_memory_policy(before);
+}
+
+task<void> check_registered() {
+    result<dma_buffer> plain = dma_buffer::allocate(64_KiB);
+    EXPECT_FALSE(plain->registered());
+    result<dma_buffer> buffer = dma_buffer::allocate(2_MiB, {.registered = true});
+    EXPECT_TRUE(buffer->registered());
+    EXPECT_TRUE(buffer->slice(4096, 4096).registered());
+    // It stays where the ring knows it, so discarding it only makes zeros.
+    buffer->writable_unchecked()[5000] = std::byte{1};
+    buffer->discard_unchecked(0, 2 << 20);
+    EXPECT_TRUE(all_are(buffer->bytes(), std::byte{0}));
+    // On another thread it goes as well.
+    std::thread([b = std::move(*buffer)] {}).join();
+    std::vector<dma_buffer> many;
+    for (int i = 0; i < 40; ++i) {
+        result<dma_buffer> one = dma_buffer::allocate(4_KiB, {.registered = true});
+        EXPECT_TRUE(one);
+        many.push_back(std::move(*one));
+    }
+    EXPECT_TRUE(many.front().registered());
+    EXPECT_FALSE(many.back().registered());
+    co_return;
+}
+
+TEST(dma_buffer, is_registered_with_the_reactor_that_asks_while_there_is_room) {
+    result<dma_buffer> nowhere = dma_buffer::allocate(64_KiB, {.registered = true});
+    ASSERT_TRUE(nowhere);
+    EXPECT_FALSE(nowhere->registered());
+    auto rt = runtime::make(real_world());
+    ASSERT_TRUE(rt);
+    (*rt)->block_on(&check_registered);
 }
 
 }  // namespace
