@@ -10,6 +10,7 @@
 #include "modules/null/null.hpp"
 #include "modules/passthru/passthru.hpp"
 #include "modules/raid1/raid1.hpp"
+#include "modules/split/split.hpp"
 
 namespace nacre {
 namespace {

@@ -4,6 +4,7 @@
 #include "modules/delay/delay.hpp"
 #include "modules/error/error.hpp"
 #include "modules/passthru/passthru.hpp"
+#include "modules/split/split.hpp"
 #include "tables.hpp"
 
 namespace nacre::rpc {
@@ -31,6 +32,32 @@ task<reply> delay_update(context& here, nacre::delay_update update) {
     co_return to_reply(update_delay(here.bdevs(), update));
 }
 
+task<reply> split_create(context& here, split_options options) {
+    outcome<std::vector<std::string>> made =
+        co_await split_module::of(here.bdevs()).create(std::move(options));
+    if (!made) co_return refuse(made.error());
+    json::array names;
+    for (std::string& name : *made) names.emplace_back(std::move(name));
+    co_return json::value(std::move(names));
+}
+
+struct split_delete_params {
+    std::string base_bdev;
+
+    static std::span<const json::field> fields() {
+        static constexpr json::field table[] = {
+            json::required<&split_delete_params::base_bdev>("base_bdev", "Name of the bdev below"),
+        };
+        return table;
+    }
+};
+
+task<reply> split_delete(context& here, split_delete_params params) {
+    outcome<> deleted =
+        co_await split_module::of(here.bdevs()).destroy(std::move(params.base_bdev));
+    co_return to_reply(deleted);
+}
+
 /// SPDK answers with true here, not with the new bdev's name.
 task<reply> error_create(context& here, error_options options) {
     outcome<std::string> made = co_await create_error(here.bdevs(), std::move(options));
@@ -51,6 +78,10 @@ task<reply> error_resume(context& here, name_params params) {
 
 }  // namespace
 
+json::array split_configuration(context& here) {
+    return split_module::of(here.bdevs()).configuration();
+}
+
 std::span<const method> bdev_layer_methods() noexcept {
     constexpr state runtime = state::runtime;
     static constexpr method table[] = {
@@ -59,6 +90,8 @@ std::span<const method> bdev_layer_methods() noexcept {
                                "Makes a bdev over another one that is slower"),
         declare<&delay_update>("bdev_delay_update_latency", runtime,
                                "Changes one latency of a delaying bdev"),
+        declare<&split_delete>("bdev_split_delete", runtime, "Deletes all parts of a bdev"),
+        declare<&split_create>("bdev_split_create", runtime, "Cuts a bdev into parts of one size"),
         declare<&error_resume>("bdev_error_resume_pending", runtime,
                                "Lets I/O go on that an injected error holds back"),
         declare<&error_inject>("bdev_error_inject_error", runtime,

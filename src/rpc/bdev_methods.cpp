@@ -122,6 +122,7 @@ task<json::value> bdev_configuration(context& here) {
             commands.push_back(std::move(made_by));
     });
     for (std::size_t i = 1; i < raid.size(); ++i) commands.push_back(std::move(raid[i]));
+    for (json::value& waiting : split_configuration(here)) commands.push_back(std::move(waiting));
     commands.emplace_back(json::object{{"method", "bdev_wait_for_examine"}});
     co_return json::value(std::move(commands));
 }

@@ -36,6 +36,8 @@ inline constexpr std::uint64_t tick_rate = 1'000'000'000;
 [[nodiscard]] task<json::value> bdev_configuration(context& here);
 /// bdev_raid_set_options, then what makes the arrays that wait for legs.
 [[nodiscard]] json::array raid_configuration(context& here);
+/// What makes the splits of bdevs that are not there.
+[[nodiscard]] json::array split_configuration(context& here);
 /// framework_get_config of "nbd".
 [[nodiscard]] task<json::value> nbd_configuration(context& here);
 /// The BDEV object of bdev_get_bdevs.
