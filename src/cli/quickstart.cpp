@@ -164,8 +164,7 @@ task<outcome<>> quickstart::make_mirror(app& application) {
     options.name = volume;
     options.base_bdevs = {legs[0], legs[1]};
     options.superblock = true;
-    outcome<std::string> made =
-        co_await raid.create(std::move(options));
+    outcome<std::string> made = co_await raid.create(std::move(options));
     if (!made) co_return fail(std::move(made.error()));
     co_return outcome<>();
 }
