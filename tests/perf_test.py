@@ -53,6 +53,71 @@ class Options(unittest.TestCase):
         self.assertEqual(counts[0], counts[1])
         self.assertGreater(len(set(counts)), 1)
 
+    def test_zipf_goes_to_few_addresses_and_random_to_all(self):
+        # What was written is allocated; the file is sparse.
+        with tempfile.TemporaryDirectory() as folder:
+            used = {}
+            for how in ("random", "zipf:2"):
+                image = os.path.join(folder, how)
+                measure("--bdev", f"file://{image}?size=16MiB", "--rw", "randwrite", *QUICK, "3000",
+                        "--random_distribution", how)
+                used[how] = os.stat(image).st_blocks
+            self.assertLess(used["zipf:2"] * 3, used["random"])
+        for wrong in ("zipf", "zipf:0", "zipf:x", "pareto:1"):
+            done = nacre("perf", "--bdev", NULL, "--random_distribution", wrong)
+            self.assertEqual(done.returncode, 2, wrong)
+            self.assertIn("--random_distribution", done.stderr)
+
+    def test_size_keeps_to_the_beginning(self):
+        with tempfile.TemporaryDirectory() as folder:
+            image = os.path.join(folder, "image")
+            measure("--bdev", f"file://{image}?size=4MiB", "--rw", "randwrite", *QUICK, "3000",
+                    "--size", "1MiB")
+            with open(image, "rb") as f:
+                f.seek(1 << 20)
+                self.assertEqual(f.read(), bytes(3 << 20))
+
+    def test_rate_iops_is_not_exceeded(self):
+        for more in ((), ("--numjobs", "2")):
+            r = measure("--bdev", NULL, *QUICK, "400", "--rate_iops", "1000", *more)
+            self.assertEqual(r["total_ios"], 400 * r["numjobs"])
+            self.assertGreater(r["runtime_s"], 0.39)
+
+    def test_verify_reads_back_what_was_written(self):
+        for rw in ("randwrite", "randrw", "write"):
+            r = measure("--bdev", "malloc:///m0?size=4MiB", "--rw", rw, *QUICK, "3000",
+                        "--verify", "crc32c", "--numjobs", "2", "--iodepth", "16")
+            self.assertGreater(r["verified"], 500, rw)
+
+    def test_verify_finds_what_a_device_lost_or_altered(self):
+        done = nacre("perf", "--bdev", NULL, "--rw", "randwrite", *QUICK, "10", "--size", "1MiB",
+                     "--verify", "crc32c", "--iodepth", "4")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("n0: block ", done.stderr)
+        with tempfile.TemporaryDirectory() as folder:
+            config = os.path.join(folder, "config.json")
+            with open(config, "w", encoding="utf-8") as out:
+                json.dump({"subsystems": [{"subsystem": "bdev", "config": [
+                    {"method": "bdev_malloc_create",
+                     "params": {"name": "m0", "num_blocks": 8192, "block_size": 512}},
+                    {"method": "bdev_error_create", "params": {"base_name": "m0"}},
+                    {"method": "bdev_error_inject_error", "params": {
+                        "name": "EE_m0", "io_type": "write", "error_type": "corrupt_data",
+                        "num": 1, "corrupt_value": 1}}]}]}, out)
+            done = nacre("perf", "--config", config, "--bdev", "EE_m0", "--rw", "write", *QUICK,
+                         "100", "--verify", "crc32c", "--iodepth", "4")
+            self.assertEqual(done.returncode, 1, done.stdout)
+            self.assertRegex(done.stderr, r"EE_m0: block \d+: ")
+
+    def test_verify_says_what_it_cannot_keep(self):
+        for wrong, word in ((("--size", "16KiB", "--iodepth", "4"), "--iodepth"),
+                            (("--bdev", "null:///n?size=1TiB"), "--size")):
+            done = nacre("perf", "--bdev", NULL, *QUICK, "10", "--verify", "crc32c", *wrong)
+            if len(wrong) == 2:
+                done = nacre("perf", *wrong, *QUICK, "10", "--verify", "crc32c")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(word, done.stderr)
+
     def test_bs_takes_units_and_fills_the_device(self):
         # Sequential writes of the whole device, read back through the file that it is.
         with tempfile.TemporaryDirectory() as folder:

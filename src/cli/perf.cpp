@@ -6,15 +6,19 @@
 #include <algorithm>
 #include <ctime>
 
+#include "block_stamps.hpp"
 #include "nacre/core/random.hpp"
 #include "nacre/memory/dma_buffer.hpp"
 #include "nacre/runtime/interval.hpp"
+#include "nacre/runtime/sleep.hpp"
+#include "zipf.hpp"
 
 namespace nacre::cli {
 namespace {
 
 constexpr std::uint64_t progress_period_ns = 200'000'000;
 constexpr std::uint64_t buffer_alignment = 4096;
+constexpr std::uint64_t ns_per_second = 1'000'000'000;
 
 /// One op and its buffer; its place in memory never changes.
 struct slot {
@@ -30,17 +34,30 @@ public:
           result_(result),
           block_bytes_(options.block_bytes),
           blocks_per_op_(options.block_bytes / device.block_size().value()),
-          positions_(device.blocks().value() / blocks_per_op_),
-          next_position_(positions_ / options.numjobs * index),
+          positions_(positions_of(options, device)),
+          first_position_(options.verify ? positions_ * index : 0),
+          next_position_(options.verify ? 0 : positions_ / options.numjobs * index),
           left_(options.number_ios == 0 ? UINT64_MAX : options.number_ios),
           sequential_(p == pattern::read || p == pattern::write || p == pattern::rw),
           read_percent_(p == pattern::read || p == pattern::randread     ? 100
                         : p == pattern::write || p == pattern::randwrite ? 0
-                                                                         : options.rwmixread) {}
+                                                                         : options.rwmixread) {
+        if (options.zipf_theta > 0) zipf_.emplace(positions_, options.zipf_theta);
+        if (options.verify) stamps_.emplace(positions_, first_position_, options.randseed);
+    }
+    /// Of one job.
+    [[nodiscard]] static std::uint64_t positions_of(const perf_options& o, const bdev& device) {
+        const std::uint64_t all = device.size().value();
+        const std::uint64_t used = o.size_bytes == 0 ? all : std::min(all, o.size_bytes);
+        return used / o.block_bytes / (o.verify ? o.numjobs : 1);
+    }
 
     task<result<>> run(bdev_channel channel);
     /// One I/O after the other, as an application's coroutine does them.
     task<result<>> await_each(iov_view buffer);
+    /// The same at a given rate, with data that is verified.
+    task<result<>> check_each(iov_view buffer);
+    task<result<>> read_back(iov_view buffer);
     [[nodiscard]] std::uint64_t operations() const noexcept {
         return result_.reads + result_.writes;
     }
@@ -88,10 +105,14 @@ private:
         if (sequential_)
             next_position_ = position + 1 == positions_ ? 0 : position + 1;
         else
-            position = next_random();
+            position = zipf_ ? zipf_->next(random_) : next_random();
         if (read_percent_ != 0 && read_percent_ != 100)
             code = random_.below(100) < read_percent_ ? opcode::read : opcode::write;
         first = lba(position * blocks_per_op_);
+    }
+    void note_mismatch(const outcome<>& checked) {
+        note_error(checked.error().code);
+        if (result_.mismatch.empty()) result_.mismatch = checked.error().message;
     }
     [[gnu::noinline]] void finished() noexcept {
         if (--active_ == 0) done_.set();
@@ -113,14 +134,20 @@ private:
     std::uint64_t block_bytes_;
     std::uint64_t blocks_per_op_;
     std::uint64_t positions_;
+    std::uint64_t first_position_;
     std::uint64_t next_position_;
     std::uint64_t left_;
     bool sequential_;
     unsigned read_percent_;
-    bool random_only_ = !sequential_ && (read_percent_ == 0 || read_percent_ == 100);
+    bool random_only_ =
+        !sequential_ && (read_percent_ == 0 || read_percent_ == 100) && options_.zipf_theta <= 0;
     std::uint64_t random_state_ = random_.next();
     unsigned active_ = 0;
     event done_;
+    std::optional<zipf> zipf_;
+    std::optional<block_stamps> stamps_;
+    std::uint64_t next_issue_ns_ = 0;  // with a rate
+    std::uint64_t next_check_ = 0;     // of read_back
 };
 
 task<result<>> job::await_each(iov_view buffer) {
@@ -144,6 +171,72 @@ task<result<>> job::await_each(iov_view buffer) {
     co_return result<>();
 }
 
+task<result<>> job::check_each(iov_view buffer) {
+    const std::uint64_t period_ns =
+        options_.rate_iops == 0 ? 0 : ns_per_second / options_.rate_iops;
+    opcode code = read_percent_ == 0 ? opcode::write : opcode::read;
+    while (left_ != 0 && channel_->now_ns() < deadline_ns_) {
+        --left_;
+        if (period_ns != 0) {
+            const std::uint64_t due_ns = next_issue_ns_;
+            next_issue_ns_ += period_ns;
+            result<> slept = co_await sleep_until(due_ns);
+            if (!slept) co_return slept;
+            if (left_ == 0 && result_.errors != 0) co_return result<>();
+        }
+        lba first;
+        std::uint64_t position = 0;
+        do {
+            choose(code, first);
+            position = first.value() / blocks_per_op_;
+        } while (stamps_ && !stamps_->begin(position));
+        const bool check = stamps_ && code == opcode::read && stamps_->written(position);
+        if (stamps_ && code == opcode::write)
+            stamps_->fill(position, {buffer.data(), buffer.size()});
+        io_awaiter io(channel_, code, lba(first.value() + first_position_ * blocks_per_op_),
+                      buffer);
+        const result<> done = co_await io;
+        if (stamps_) stamps_->end(position);
+        if (!done) [[unlikely]] {
+            note_error(done.error());
+            break;
+        }
+        result_.latency.record(channel_->now_ns() - io.op().entered_ns());
+        ++(code == opcode::read ? result_.reads : result_.writes);
+        if (code == opcode::write && stamps_) stamps_->note_written(position);
+        if (!check) continue;
+        const outcome<> same = stamps_->check(position, {buffer.data(), buffer.size()});
+        if (!same) {
+            note_mismatch(same);
+            break;
+        }
+        ++result_.verified;
+    }
+    co_return result<>();
+}
+
+task<result<>> job::read_back(iov_view buffer) {
+    while (result_.errors == 0) {
+        while (next_check_ < positions_ && !stamps_->written(next_check_)) ++next_check_;
+        if (next_check_ == positions_) break;
+        const std::uint64_t position = next_check_++;
+        io_awaiter io(channel_, opcode::read, lba((first_position_ + position) * blocks_per_op_),
+                      buffer);
+        const result<> done = co_await io;
+        if (!done) {
+            note_error(done.error());
+            break;
+        }
+        const outcome<> same = stamps_->check(position, {buffer.data(), buffer.size()});
+        if (!same) {
+            note_mismatch(same);
+            break;
+        }
+        ++result_.verified;
+    }
+    co_return result<>();
+}
+
 task<result<>> job::run(bdev_channel channel) {
     channel_ = &channel.base();
     const std::size_t bytes = block_bytes_ * options_.iodepth;
@@ -155,13 +248,22 @@ task<result<>> job::run(bdev_channel channel) {
     random_.fill({buffers, bytes});
     const std::uint64_t started = channel_->now_ns();
     if (options_.runtime_ns != 0) deadline_ns_ = started + options_.runtime_ns;
-    if (options_.await) {
+    if (options_.await || options_.verify || options_.rate_iops != 0) {
+        const bool plain = !options_.verify && options_.rate_iops == 0;
+        next_issue_ns_ = started;
         scope crowd;
-        for (unsigned i = 0; i < options_.iodepth; ++i)
-            crowd.spawn(await_each(iov_view(buffers + i * block_bytes_, block_bytes_)));
+        for (unsigned i = 0; i < options_.iodepth; ++i) {
+            const iov_view buffer(buffers + i * block_bytes_, block_bytes_);
+            crowd.spawn(plain ? await_each(buffer) : check_each(buffer));
+        }
         result<> joined = co_await crowd.join();
         result_.elapsed_ns = channel_->home().host().precise_now_ns() - started;
-        co_return joined;
+        if (!joined || !stamps_ || result_.errors != 0) co_return joined;
+        scope checkers;
+        for (unsigned i = 0; i < options_.iodepth; ++i)
+            checkers.spawn(read_back(iov_view(buffers + i * block_bytes_, block_bytes_)));
+        result<> checked = co_await checkers.join();
+        co_return checked;
     }
     active_ = options_.iodepth;
     for (unsigned i = 0; i < options_.iodepth; ++i) {
@@ -200,6 +302,23 @@ outcome<> check(const perf_options& o, bdev& device) {
     if (o.block_bytes > device.size().value())
         return fail(EINVAL, fmt::format("--bs {}: {} has only {} bytes", o.block_bytes,
                                         device.name(), device.size().value()));
+    if (o.size_bytes != 0 && (o.size_bytes < o.block_bytes || o.size_bytes > device.size().value()))
+        return fail(EINVAL, fmt::format("--size {}: must be at least --bs and at most the {} bytes "
+                                        "of {}",
+                                        o.size_bytes, device.size().value(), device.name()));
+    if (o.verify) {
+        const std::uint64_t positions = job::positions_of(o, device);
+        if (o.block_bytes < block_stamps::block_bytes_min)
+            return fail(EINVAL, fmt::format("--bs {}: too small for --verify", o.block_bytes));
+        if (positions < 2 * std::uint64_t{o.iodepth})
+            return fail(EINVAL, fmt::format("--iodepth {}: with --verify each job needs twice as "
+                                            "many blocks, and has {}",
+                                            o.iodepth, positions));
+        if (positions > block_stamps::positions_max)
+            return fail(EINVAL, fmt::format("--verify: keeps 4 bytes for each of the {} blocks of "
+                                            "a job; limit them to {} with --size",
+                                            positions, block_stamps::positions_max));
+    }
     if (o.runtime_ns == 0 && o.number_ios == 0)
         return fail(EINVAL, "give --runtime or --number_ios, or it would never end");
     return {};
@@ -277,6 +396,8 @@ task<outcome<std::unique_ptr<perf_result>>> run_perf(bdev_registry& registry, st
         total->reads += r->reads;
         total->writes += r->writes;
         if (total->errors == 0) total->first_error = r->first_error;
+        if (total->mismatch.empty()) total->mismatch = r->mismatch;
+        total->verified += r->verified;
         total->errors += r->errors;
         total->elapsed_ns = std::max(total->elapsed_ns, r->elapsed_ns);
     }
@@ -288,7 +409,7 @@ json::value perf_result::to_json(const perf_options& o) const {
     const std::uint64_t operations = reads + writes;
     const double seconds = std::max(static_cast<double>(elapsed_ns) * 1e-9, 1e-9);
     const double iops = static_cast<double>(operations) / seconds;
-    return json::object{
+    json::object shown{
         {"bdev", o.bdev},
         {"rw", o.rw},
         {"bs", o.block_bytes},
@@ -309,6 +430,8 @@ json::value perf_result::to_json(const perf_options& o) const {
         {"cpu_ns_per_io",
          operations == 0 ? 0.0 : static_cast<double>(cpu_ns) / static_cast<double>(operations)},
         {"errors", errors}};
+    if (o.verify) shown.append("verified", verified);
+    return shown;
 }
 
 }  // namespace nacre::cli

@@ -5,7 +5,9 @@
 //
 // A job owns its ops and issues each again from its completion, so the measured path is the block
 // layer's and nothing else: no coroutine frame, no allocation, one clock reading a turn. An op that
-// comes back in one turn is re-issued there and runs in the next.
+// comes back in one turn is re-issued there and runs in the next. With --await, --verify or
+// --rate_iops coroutines do it instead. When data is verified each job keeps to a part of the
+// device of its own, and reads back at the end what it wrote.
 #pragma once
 
 #include <cstdint>
@@ -32,6 +34,11 @@ struct perf_options {
     std::uint64_t randseed = 1;
     bool precise_clock = false;
     bool await = false;  ///< each I/O by a coroutine that awaits it
+    // What follows is done by such coroutines too, and stands outside the budgets.
+    std::uint64_t size_bytes = 0;  ///< only the first so many bytes of the device; 0: all
+    double zipf_theta = 0;         ///< 0: all addresses are equally likely
+    bool verify = false;           ///< stamps what it writes, and checks what it reads of it
+    std::uint64_t rate_iops = 0;   ///< of each job; 0: as fast as it goes
 };
 
 struct perf_result {
@@ -40,6 +47,8 @@ struct perf_result {
     std::uint64_t writes = 0;
     std::uint64_t errors = 0;
     error first_error;
+    std::string mismatch;        ///< the first, in words
+    std::uint64_t verified = 0;  ///< reads that held what had been written
     std::uint64_t elapsed_ns = 0;
     std::uint64_t cpu_ns = 0;
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <cstdio>
 #include <memory>
 
@@ -24,6 +25,9 @@ struct perf_arguments {
     std::string block_size = "4KiB";
     std::string runtime = "5";
     std::string mode = "auto";
+    std::string size;
+    std::string distribution = "random";
+    std::string verify;
     bool print_json = false;
 };
 
@@ -50,6 +54,7 @@ void print_for_people(const perf_result& r, const perf_options& o) {
                iops, format_size(static_cast<std::uint64_t>(iops) * o.block_bytes),
                operations > 0 ? static_cast<double>(r.cpu_ns) / operations : 0.0,
                r.reads + r.writes, seconds, r.errors);
+    if (o.verify) fmt::print("  {} reads held what had been written\n", r.verified);
     fmt::print("  latency mean {}, p50 {}, p90 {}, p99 {}, p99.9 {}, max {}\n",
                spell_ns(r.latency.mean()), spell_ns(static_cast<double>(r.latency.quantile(0.5))),
                spell_ns(static_cast<double>(r.latency.quantile(0.9))),
@@ -78,6 +83,8 @@ task<int> measure(bdev_registry& registry, const perf_arguments* arguments) {
     else
         print_for_people(**done, arguments->options);
     if ((*done)->errors == 0) co_return 0;
+    if (!(*done)->mismatch.empty())
+        co_return report_failure(fmt::format("{}: {}", *name, (*done)->mismatch));
     co_return report_failure(fmt::format("{}: {} I/Os failed, the first with: {}", *name,
                                          (*done)->errors, describe((*done)->first_error)));
 }
@@ -105,6 +112,26 @@ int run_configured(const perf_arguments& a, reactor_mode mode) {
     return status != 0 ? status : stopped;
 }
 
+/// random, or zipf:THETA.
+outcome<> take_distribution(perf_arguments& a) {
+    constexpr std::string_view prefix = "zipf:";
+    constexpr double theta_max = 5;
+    if (a.distribution == "random") return {};
+    const char* const begin = a.distribution.c_str() + prefix.size();
+    const char* const end = a.distribution.c_str() + a.distribution.size();
+    double theta = 0;
+    if (a.distribution.starts_with(prefix)) {
+        const auto [stop, failed] = std::from_chars(begin, end, theta);
+        if (failed == std::errc() && stop == end && theta > 0 && theta <= theta_max) {
+            a.options.zipf_theta = theta;
+            return {};
+        }
+    }
+    return fail(EINVAL, fmt::format("--random_distribution {}: must be random, or zipf:THETA with "
+                                    "0 < THETA <= {}",
+                                    a.distribution, theta_max));
+}
+
 int run(perf_arguments& a) {
     outcome<std::uint64_t> bytes = parse_size(a.block_size);
     if (!bytes) return report_failure("--bs " + bytes.error().message), 2;
@@ -113,6 +140,14 @@ int run(perf_arguments& a) {
     if (!runtime_given) return report_failure("--runtime " + runtime_given.error().message), 2;
     a.options.runtime_ns = static_cast<std::uint64_t>(runtime_given->count());
     if (auto p = parse_pattern(a.options.rw); !p) return report_failure(p.error().message), 2;
+    if (!a.size.empty()) {
+        outcome<std::uint64_t> size = parse_size(a.size);
+        if (!size) return report_failure("--size " + size.error().message), 2;
+        a.options.size_bytes = *size;
+    }
+    if (outcome<> known = take_distribution(a); !known)
+        return report_failure(known.error().message), 2;
+    a.options.verify = !a.verify.empty();
     const reactor_mode mode = a.mode == "poll" ? reactor_mode::poll : reactor_mode::automatic;
     if (!a.config_file.empty()) return run_configured(a, mode);
     runtime_options how;
@@ -163,6 +198,15 @@ void add_perf(CLI::App& program, action& chosen) {
     perf.add_option("--randseed", a->options.randseed, "Seed of the addresses")
         ->check(whole_number())
         ->capture_default_str();
+    perf.add_option("--size", a->size, "Use only the first so many bytes, such as 1GiB");
+    perf.add_option("--random_distribution", a->distribution,
+                    "Of the addresses: random, or zipf:THETA, such as zipf:1.2")
+        ->capture_default_str();
+    perf.add_option("--verify", a->verify,
+                    "Stamp what is written, check what is read, and read all of it at the end")
+        ->check(CLI::IsMember({"crc32c"}));
+    perf.add_option("--rate_iops", a->options.rate_iops, "I/Os a second, of each job; 0: no limit")
+        ->check(whole_number(0, 1'000'000'000));
     perf.add_option("--mode", a->mode, "auto: sleep when idle; poll: never sleep")
         ->check(CLI::IsMember({"auto", "poll"}))
         ->capture_default_str();
