@@ -20,10 +20,8 @@ function(nacre_gtests target label)
         PROPERTIES LABELS "${label}" TIMEOUT ${NACRE_TEST_TIMEOUT} ENVIRONMENT
                    "${NACRE_TEST_ENVIRONMENT}")
     target_compile_definitions(${target} PRIVATE NACRE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-    # What is under test is optimised; optimising instrumented tests took half of the build.
-    if(NACRE_SANITIZE)
-        target_compile_options(${target} PRIVATE -O0)
-    endif()
+    target_compile_options(${target} PRIVATE ${NACRE_TEST_OPTIONS})
+    nacre_use_pch(${target} nacre_test_pch)
 endfunction()
 
 # nacre_bench(TARGET LABEL LIBS... SOURCES files...): a Google Benchmark program. ctest only checks

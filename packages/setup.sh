@@ -12,9 +12,7 @@ export PATH
 
 say() { printf '%s\n' "$*" >&2; }
 
-# Compiled results are shared between checkouts in different folders.
 top=$(pwd -P)
-export CCACHE_BASEDIR="$top" CCACHE_NOHASHDIR=1
 
 # packages_in LIST...: the names in the lists, comments taken out.
 packages_in() { sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$@"; }
