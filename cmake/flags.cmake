@@ -21,11 +21,13 @@ endif()
 
 find_program(NACRE_CCACHE ccache)
 if(NACRE_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-    # Compiled results are shared between checkouts in different folders. What is sloppy is only
-    # what ccache asks for before it caches anything that uses precompiled headers.
+    # Compiled results are shared between checkouts in different folders. What a result depends on
+    # is read from the compiler's own list: preprocessing every file for that took a quarter of a
+    # first build. What is sloppy is only what ccache asks for before it caches anything that uses
+    # precompiled headers.
     set(CMAKE_CXX_COMPILER_LAUNCHER
         ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_NOHASHDIR=1
-        CCACHE_SLOPPINESS=pch_defines,time_macros ${NACRE_CCACHE})
+        CCACHE_DEPEND=1 CCACHE_SLOPPINESS=pch_defines,time_macros ${NACRE_CCACHE})
 endif()
 
 add_compile_options(-Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual
@@ -44,10 +46,8 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     add_compile_options(-foptimize-sibling-calls)
     # Lets ccache see that precompiled headers are used, and which.
     add_compile_options(-fpch-preprocess)
-    # Known false positives of g++ 12 in std::string and in coroutine frames (GCC 105651, 105562,
-    # 105329), which precompiled headers no longer hide as a system header's.
-    add_compile_options(-Wno-restrict -Wno-maybe-uninitialized -Wno-array-bounds
-                        -Wno-stringop-overflow -Wno-stringop-overread)
+    # Known false positives of g++ 12 in std::string and in coroutine frames (GCC 105651, 105562).
+    add_compile_options(-Wno-restrict -Wno-maybe-uninitialized)
 else()
     add_compile_options(-Wno-gnu-zero-variadic-macro-arguments)
     add_link_options(-fuse-ld=lld)
@@ -56,12 +56,6 @@ endif()
 if(NACRE_SANITIZE)
     add_compile_options(-fsanitize=${NACRE_SANITIZE} -fno-sanitize-recover=all)
     add_link_options(-fsanitize=${NACRE_SANITIZE})
-endif()
-
-# What is under test is optimised; optimising instrumented tests took half of the build.
-set(NACRE_TEST_OPTIONS "")
-if(NACRE_SANITIZE)
-    set(NACRE_TEST_OPTIONS -O0)
 endif()
 
 # libFuzzer needs the code under test instrumented, and clang with AddressSanitizer to be of use.

@@ -172,7 +172,7 @@ task<void> check_no_memory(bdev_registry& registry) {
     EXPECT_TRUE(made);
     bench b(registry, "p");
     sim::disk_model model(b.desc.device());
-    for (unsigned round = 0; round < 4; ++round) {
+    for (unsigned round = 0; round < 2; ++round) {
         outcome<> set =
             inject_error(registry, injection(error_io_type::all, error_type::nomem, 30));
         EXPECT_TRUE(set);

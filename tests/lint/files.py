@@ -52,6 +52,23 @@ def code_problems(path, lines):
             yield f"{path}:{number}: {len(line)} columns, {COLUMNS_MAX} is the limit"
 
 
+def own_header(path, headers):
+    """The public header whose source this is, as it is included; None if it has none."""
+    if not path.endswith(".cpp"):
+        return None
+    stem = path.removesuffix(".cpp")
+    name = (stem if stem.startswith("modules/") else "nacre/" + stem.removeprefix("src/")) + ".hpp"
+    return name if name in headers else None
+
+
+def include_problems(path, lines, headers):
+    """A header that needs what only others include fails to compile in its own source."""
+    own = own_header(path, headers)
+    first = next((line for line in lines if line.startswith("#include")), None)
+    if own and first not in (f'#include "{own}"', f'#include "{own.rsplit("/", 1)[-1]}"'):
+        yield f'{path}: #include "{own}" comes first, so that it is compiled by itself'
+
+
 def line_problems(path, lines):
     for number, line in enumerate(lines, 1):
         found = LEFTOVERS.search(line) or path.startswith(PRODUCT) and UNFINISHED.search(line)
@@ -62,7 +79,10 @@ def line_problems(path, lines):
             yield f"{path}:{number}: a path of one machine: {line.strip()}"
 
 
-def problems_in(path, text, headers=frozenset({"known.hpp"})):
+KNOWN = frozenset({"known.hpp", "nacre/core/own.hpp", "modules/m/m.hpp"})
+
+
+def problems_in(path, text, headers=KNOWN):
     lines = text.split("\n")
     if lines[-1] == "":
         lines.pop()
@@ -71,6 +91,7 @@ def problems_in(path, text, headers=frozenset({"known.hpp"})):
         found += head_problems(path, lines, headers)
     if path.endswith(sources.CODE + (".py",)):
         found += code_problems(path, lines)
+        found += include_problems(path, lines, headers)
     return found
 
 
@@ -80,12 +101,15 @@ def self_test():
             ("run", f"#!/bin/sh\n# {SPDX}\n#\n# Runs it all.\n"), ("README.md", "no head\n"),
             ("src/a.cpp", head + 'auto path = dir + "/root.img";\n'),
             ("src/a.cpp", head + 'auto path = "/dev/null";\n'),
-            ("src/known.cpp", f"// {SPDX}\nint x;\n"), ("src/b_test.cpp", f"// {SPDX}\nint x;\n")]
+            ("src/known.cpp", f"// {SPDX}\nint x;\n"), ("src/b_test.cpp", f"// {SPDX}\nint x;\n"),
+            ("src/core/own.cpp", head + '#include "nacre/core/own.hpp"\n#include <new>\n')]
     bad = [("src/a.cpp", "int x;\n"), ("src/a.cpp", f"// {SPDX}\nint x;\n"),
            ("include/a.hpp", head), ("src/a.cpp", head + "int x;\n" * LINES_MAX),
            ("src/a.cpp", head + "//" + "x" * 99 + "\n"),
            ("src/a.cpp", head + "// TO" + "DO: later\n"),
            ("src/a.cpp", head + "// not imple" + "mented\n"),
+           ("src/core/own.cpp", head + '#include <new>\n#include "nacre/core/own.hpp"\n'),
+           ("modules/m/m.cpp", head + "#include <new>\n"),
            ("docs/a.md", "see /ho" + "me/me/notes\n"), ("docs/a.md", "see /ro" + "ot/notes\n")]
     wrong = [f"refused, but good: {s} {problems_in(*s)}" for s in good if problems_in(*s)]
     return wrong + [f"accepted, but bad: {s}" for s in bad if not problems_in(*s)]
@@ -96,7 +120,9 @@ def main():
         return sources.report(self_test())
     problems = []
     paths = sources.files()
-    headers = {path.rsplit("/", 1)[-1] for path in paths if path.endswith(".hpp")}
+    headers = {path for path in paths if path.endswith(".hpp")}
+    headers |= {path.rsplit("/", 1)[-1] for path in headers}
+    headers |= {path.removeprefix("include/") for path in headers}
     for path in paths:
         if path.endswith(TEXT):
             problems += problems_in(path, sources.read(path), headers)

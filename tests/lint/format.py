@@ -20,7 +20,7 @@ def main():
         return 77
     fix = "--fix" in sys.argv
     named = [os.path.relpath(name, sources.TOP) for name in sys.argv[1:] if name != "--fix"]
-    paths = named or sources.code_files()
+    paths = [n for n in named if n.endswith(sources.CODE)] or sources.code_files()
     if not paths:
         return sources.report([])
     mode = ["-i"] if fix else ["--dry-run", "-Werror", "--ferror-limit=1"]
