@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "modules/malloc/zoned_malloc.hpp"
 #include "nacre/memory/dma_buffer.hpp"
 
 namespace nacre {
@@ -210,19 +211,8 @@ task<void> malloc_channel::compare_and_write_locked(io_op& op) {
 }
 
 json::value malloc_bdev::configuration() const {
-    const bdev_attributes& a = attributes();
     return json::object{{"method", "bdev_malloc_create"},
-                        {"params", json::object{{"name", a.name},
-                                                {"num_blocks", blocks().value()},
-                                                {"block_size", a.block_size.value()},
-                                                {"physical_block_size", a.physical_block_size},
-                                                {"uuid", a.id.to_string()},
-                                                {"optimal_io_boundary", a.optimal_boundary.value()},
-                                                {"md_size", 0U},
-                                                {"dif_type", 0},
-                                                {"dif_is_head_of_md", false},
-                                                {"dif_pi_format", 0U},
-                                                {"numa_id", numa_id_}}}};
+                        {"params", malloc_parameters(*this, numa_id_)}};
 }
 
 /// Malloc0, Malloc1, …: the first that nobody has.
@@ -253,8 +243,33 @@ std::span<const json::field> malloc_options::fields() {
                                                    "Bytes in a physical block; 0: block_size"),
         json::optional<&self::dif_pi_format>("dif_pi_format", "Format of the guard; only 0"),
         json::optional<&self::numa_id>("numa_id", "Node of the memory; -1: any"),
+        json::optional<&self::zone_size>("zone_size",
+                                         "Blocks from one zone to the next; 0: not zoned"),
+        json::optional<&self::zone_capacity>("zone_capacity",
+                                             "Blocks of a zone that can be written; 0: all"),
+        json::optional<&self::max_open_zones>("max_open_zones",
+                                              "Zones that can be open at once; 0: any number"),
+        json::optional<&self::max_active_zones>(
+            "max_active_zones", "Zones that can be open or closed at once; 0: any number"),
+        json::optional<&self::max_append_blocks>("max_append_blocks",
+                                                 "Blocks of one append; 0: a zone's"),
     };
     return table;
+}
+
+json::object malloc_parameters(const bdev& device, std::int32_t numa_id) {
+    const bdev_attributes& a = device.attributes();
+    return {{"name", a.name},
+            {"num_blocks", device.blocks().value()},
+            {"block_size", a.block_size.value()},
+            {"physical_block_size", a.physical_block_size},
+            {"uuid", a.id.to_string()},
+            {"optimal_io_boundary", a.optimal_boundary.value()},
+            {"md_size", 0U},
+            {"dif_type", 0},
+            {"dif_is_head_of_md", false},
+            {"dif_pi_format", 0U},
+            {"numa_id", numa_id}};
 }
 
 task<outcome<std::string>> create_malloc(bdev_registry& registry, malloc_options options) {
@@ -287,13 +302,23 @@ task<outcome<std::string>> create_malloc(bdev_registry& registry, malloc_options
                             options.name, options.num_blocks, options.block_size));
         memory = std::move(*allocated);
     }  // else the registry refuses it
-    auto device = std::make_shared<malloc_bdev>(std::move(a), std::move(memory), options.numa_id);
+    std::shared_ptr<bdev> device;
+    if (options.zone_size != 0) {
+        outcome<> fits = take_zone_options(options, a);
+        if (!fits) co_return fail(std::move(fits.error()));
+        device = make_zoned_malloc(std::move(a), std::move(memory), options.numa_id);
+    } else {
+        device = std::make_shared<malloc_bdev>(std::move(a), std::move(memory), options.numa_id);
+    }
     outcome<> added = co_await registry.add(device);
     if (!added) co_return fail(std::move(added.error()));
     co_return device->name();
 }
 
-task<outcome<std::string>> create_malloc_from_uri(bdev_registry& registry, uri address) {
+namespace {
+
+/// A URI gives in bytes what the options count in blocks.
+outcome<malloc_options> options_from_uri(uri address) {
     std::vector<uri::parameter> parameters;
     parameters.emplace_back("name", std::string(address.name()));
     const std::optional<std::string> size = address.take("size");
@@ -301,19 +326,47 @@ task<outcome<std::string>> create_malloc_from_uri(bdev_registry& registry, uri a
     if (size) parameters.emplace_back("num_blocks", *size);
     parameters.insert(parameters.end(), address.query().begin(), address.query().end());
     outcome<malloc_options> options = json::decode_text<malloc_options>(parameters);
-    if (!options) co_return fail(std::move(options.error()));
-    if (size && options->block_size != 0) {
-        if (options->num_blocks % options->block_size != 0)
-            co_return fail(EINVAL, fmt::format("{}: size={} is no multiple of the block size {}",
-                                               options->name, *size, options->block_size));
-        options->num_blocks /= options->block_size;
+    if (!options || options->block_size == 0) return options;
+    const auto to_blocks = [&](const char* parameter, std::uint64_t& value) -> outcome<> {
+        if (value % options->block_size != 0)
+            return fail(EINVAL, fmt::format("{}: {}={} is no multiple of the block size {}",
+                                            options->name, parameter, value, options->block_size));
+        value /= options->block_size;
+        return {};
+    };
+    const std::pair<const char*, std::uint64_t*> in_bytes[] = {
+        {"size", size ? &options->num_blocks : nullptr},
+        {"zone_size", &options->zone_size},
+        {"zone_capacity", &options->zone_capacity}};
+    for (const auto& [parameter, value] : in_bytes) {
+        if (value == nullptr) continue;
+        outcome<> converted = to_blocks(parameter, *value);
+        if (!converted) return fail(std::move(converted.error()));
     }
+    return options;
+}
+
+}  // namespace
+
+task<outcome<std::string>> create_malloc_from_uri(bdev_registry& registry, uri address) {
+    outcome<malloc_options> options = options_from_uri(std::move(address));
+    if (!options) co_return fail(std::move(options.error()));
+    outcome<std::string> created = co_await create_malloc(registry, std::move(*options));
+    co_return created;
+}
+
+task<outcome<std::string>> create_zoned_malloc_from_uri(bdev_registry& registry, uri address) {
+    outcome<malloc_options> options = options_from_uri(std::move(address));
+    if (!options) co_return fail(std::move(options.error()));
+    if (options->zone_size == 0)
+        co_return fail(EINVAL, options->name + ": give zone_size, such as zone_size=4MiB");
     outcome<std::string> created = co_await create_malloc(registry, std::move(*options));
     co_return created;
 }
 
 task<outcome<>> delete_malloc(bdev_registry& registry, std::string name) {
-    if (dynamic_cast<malloc_bdev*>(registry.find(name)) == nullptr)
+    bdev* const device = registry.find(name);
+    if (dynamic_cast<malloc_bdev*>(device) == nullptr && !is_zoned_malloc(device))
         co_return fail(ENODEV, name + ": no malloc bdev of this name");
     outcome<> removed = co_await registry.remove(std::move(name));
     co_return removed;

@@ -9,6 +9,9 @@
 // shared by the plain ops, and waits until every thread has passed by (so no op that began without
 // the lock is still under way). Plain ops pay one load for that while nobody uses
 // compare_and_write.
+//
+// A zoned one (zone_size) keeps to NVMe ZNS by a zone_table; its zones are empty when it is made. A
+// zone that is reset gives its memory back and reads as zeros.
 #pragma once
 
 #include "nacre/bdev/registry.hpp"
@@ -29,6 +32,12 @@ struct malloc_options {
     bool dif_is_head_of_md = false;
     std::uint32_t dif_pi_format = 0;
     std::int32_t numa_id = -1;
+    // Of a zoned one; in blocks. zone_size 0: not zoned.
+    std::uint64_t zone_size = 0;
+    std::uint64_t zone_capacity = 0;  ///< 0: zone_size
+    std::uint32_t max_open_zones = 0;
+    std::uint32_t max_active_zones = 0;
+    std::uint32_t max_append_blocks = 0;
 
     [[nodiscard]] static std::span<const json::field> fields();
 };
@@ -39,6 +48,9 @@ struct malloc_options {
 /// malloc:///NAME?size=64MiB&block_size=4096&uuid=…
 [[nodiscard]] task<outcome<std::string>> create_malloc_from_uri(bdev_registry& registry,
                                                                 uri address);
+/// zoned+malloc:///NAME?size=64MiB&zone_size=4MiB&zone_capacity=3MiB&max_open_zones=8&…
+[[nodiscard]] task<outcome<std::string>> create_zoned_malloc_from_uri(bdev_registry& registry,
+                                                                      uri address);
 /// ENODEV if `name` is no malloc bdev.
 [[nodiscard]] task<outcome<>> delete_malloc(bdev_registry& registry, std::string name);
 

@@ -3,9 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
+#include "modules/modules.hpp"
 #include "nacre/sim/disk_model.hpp"
 #include "nacre/sim/sweep.hpp"
 #include "nacre/sim/world.hpp"
@@ -192,6 +194,162 @@ TEST(malloc_bdev, compare_and_write_atomically_under_any_order_of_events) {
     });
     EXPECT_TRUE(swept) << swept.error().message;
 }
+
+// --- Zoned --------------------------------------------------------------------------------------
+
+constexpr std::uint64_t zone_blocks = 16;
+
+malloc_options zoned_options() {
+    malloc_options o = options_of("z", 8 * zone_blocks, 512);
+    o.zone_size = zone_blocks;
+    o.zone_capacity = 12;
+    o.max_open_zones = 2;
+    o.max_active_zones = 3;
+    o.max_append_blocks = 8;
+    return o;
+}
+
+task<void> check_zones(bdev_registry& registry) {
+    outcome<std::string> made = co_await create_malloc(registry, zoned_options());
+    EXPECT_TRUE(made) << made.error().message;
+    outcome<bdev_desc> desc = registry.open("z", access::write);
+    outcome<bdev_channel> channel = desc->open_channel();
+    const std::vector<std::byte> ones(12 * 512, std::byte{1});
+    const auto of = [&](std::uint64_t blocks) { return const_iov_view(ones.data(), blocks * 512); };
+    result<> r = co_await channel->write(lba(16), of(3));
+    EXPECT_TRUE(r);
+    r = co_await channel->write(lba(20), of(1));
+    EXPECT_EQ(r.error(), zone_error::invalid_write);
+    result<lba> put = co_await channel->zone_append(lba(16), of(2));
+    EXPECT_TRUE(put && put->value() == 19);
+    put = co_await channel->zone_append(lba(16), of(9));
+    EXPECT_TRUE(put.error().is(EINVAL));
+    r = co_await channel->write_zeroes(lba(21), block_count(7));
+    EXPECT_TRUE(r);
+    r = co_await channel->write(lba(28), of(1));
+    EXPECT_EQ(r.error(), zone_error::full);
+    r = co_await channel->unmap(lba(16), block_count(1));
+    EXPECT_TRUE(r.error().is(ENOTSUP));
+
+    std::vector<zone_descriptor> zones(20);
+    result<std::size_t> reported = co_await channel->zone_report(lba(17), zones);
+    EXPECT_TRUE(reported && *reported == 7) << "from the zone of the address to the last";
+    EXPECT_EQ(zones[0].start.value(), 16U);
+    EXPECT_EQ(zones[0].capacity.value(), 12U);
+    EXPECT_EQ(zones[0].state, zone_state::full);
+    EXPECT_EQ(zones[1].state, zone_state::empty);
+    EXPECT_EQ(zones[1].write_pointer.value(), 32U);
+    reported = co_await channel->zone_report(lba(128), zones);
+    EXPECT_TRUE(reported.error().is(ERANGE));
+
+    std::vector<std::byte> seen(32 * 512, std::byte{7});
+    r = co_await channel->read(lba(0), iov_view(seen.data(), seen.size()));
+    EXPECT_TRUE(r);
+    for (std::size_t block = 0; block < 32; ++block)
+        EXPECT_EQ(seen[block * 512], std::byte{block >= 16 && block < 21}) << block;
+
+    r = co_await channel->zone_manage(zone_action::reset, lba(17));
+    EXPECT_TRUE(r.error().is(EINVAL)) << "no zone starts there";
+    r = co_await channel->zone_manage(zone_action::close, lba(16));
+    EXPECT_EQ(r.error(), zone_error::invalid_transition);
+    r = co_await channel->zone_manage(zone_action::reset, lba(16));
+    EXPECT_TRUE(r);
+    r = co_await channel->read(lba(16), iov_view(seen.data(), 512));
+    EXPECT_TRUE(r && seen[0] == std::byte{0});
+    put = co_await channel->zone_append(lba(16), of(1));
+    EXPECT_TRUE(put && put->value() == 16);
+    r = co_await channel->zone_manage_all(zone_action::finish);
+    EXPECT_TRUE(r);
+    reported = co_await channel->zone_report(lba(16), zones);
+    EXPECT_TRUE(reported && zones[0].state == zone_state::full);
+    EXPECT_EQ(zones[1].state, zone_state::empty);
+
+    outcome<bdev_desc> reader = registry.open("z", access::read);
+    outcome<bdev_channel> reading = reader->open_channel();
+    put = co_await reading->zone_append(lba(32), of(1));
+    EXPECT_TRUE(put.error().is(EBADF));
+    r = co_await reading->zone_manage(zone_action::reset, lba(32));
+    EXPECT_TRUE(r.error().is(EBADF));
+    EXPECT_EQ(desc->device().configuration().dump(),
+              R"({"method":"bdev_malloc_create","params":{"name":"z","num_blocks":128,)"
+              R"("block_size":512,"physical_block_size":0,"uuid":")" +
+                  desc->device().attributes().id.to_string() +
+                  R"(","optimal_io_boundary":0,"md_size":0,"dif_type":0,)"
+                  R"("dif_is_head_of_md":false,"dif_pi_format":0,"numa_id":-1,"zone_size":16,)"
+                  R"("zone_capacity":12,"max_open_zones":2,"max_active_zones":3,)"
+                  R"("max_append_blocks":8}})");
+}
+
+TEST(zoned_malloc, keeps_to_the_rules_of_its_zones) { run(&check_zones); }
+
+task<result<std::vector<std::uint64_t>>> append_all(across<bdev_desc> desc) {
+    outcome<bdev_channel> channel = desc->open_channel();
+    if (!channel) co_return fail(channel.error().code);
+    std::vector<std::uint64_t> where;
+    std::vector<std::byte> block(512);
+    for (std::uint64_t zone = 0; zone < 8; ++zone) {
+        while (true) {
+            const const_iov_view from(block.data(), 512);
+            result<lba> put = co_await channel->zone_append(lba(zone * zone_blocks), from);
+            if (!put && put.error() == zone_error::full) break;
+            if (!put) co_return fail(put.error());
+            where.push_back(put->value());
+        }
+    }
+    co_return where;
+}
+
+task<void> check_appends_of_several(bdev_registry& registry) {
+    outcome<std::string> made = co_await create_malloc(registry, zoned_options());
+    EXPECT_TRUE(made);
+    outcome<bdev_desc> desc = registry.open("z", access::write);
+    std::vector<join_handle<result<std::vector<std::uint64_t>>>> running;
+    for (std::size_t i = 0; i < 3; ++i) {
+        thread& t = registry.host().make_thread("appender", static_cast<int>(i));
+        running.push_back(t.spawn(&append_all, across<bdev_desc>(*desc)));
+    }
+    std::vector<std::uint64_t> together;
+    for (auto& handle : running) {
+        result<std::vector<std::uint64_t>> places = co_await handle;
+        EXPECT_TRUE(places);
+        if (places) together.insert(together.end(), places->begin(), places->end());
+    }
+    std::ranges::sort(together);
+    EXPECT_EQ(together.size(), 8U * 12);
+    EXPECT_EQ(std::ranges::adjacent_find(together), together.end()) << "a block given out twice";
+}
+
+TEST(zoned_malloc, gives_no_block_to_two_appends) { run(&check_appends_of_several, 3); }
+
+task<void> check_zoned_refusals(bdev_registry& registry) {
+    malloc_options o = zoned_options();
+    o.zone_capacity = 17;
+    outcome<std::string> made = co_await create_malloc(registry, o);
+    EXPECT_NE(made.error().message.find("zone_capacity"), std::string::npos);
+    o = zoned_options();
+    o.num_blocks = 100;
+    made = co_await create_malloc(registry, o);
+    EXPECT_NE(made.error().message.find("whole number of zones"), std::string::npos);
+    o = zoned_options();
+    o.max_open_zones = 4;
+    made = co_await create_malloc(registry, o);
+    EXPECT_NE(made.error().message.find("max_active_zones 3"), std::string::npos);
+    made = co_await create_from_uri(registry, "zoned+malloc:///z?size=1MiB");
+    EXPECT_NE(made.error().message.find("give zone_size"), std::string::npos);
+    made = co_await create_from_uri(
+        registry, "zoned+malloc:///z?size=8MiB&zone_size=2MiB&zone_capacity=1000");
+    EXPECT_NE(made.error().message.find("zone_capacity=1000"), std::string::npos);
+    made = co_await create_from_uri(
+        registry, "zoned+malloc:///z?size=8MiB&zone_size=2MiB&zone_capacity=1MiB");
+    EXPECT_TRUE(made) << made.error().message;
+    const zoned_attributes& z = registry.find("z")->attributes().zoned;
+    EXPECT_EQ(z.zone_size.value(), 512U);
+    EXPECT_EQ(z.zone_capacity.value(), 256U);
+    outcome<> removed = co_await delete_malloc(registry, "z");
+    EXPECT_TRUE(removed);
+}
+
+TEST(zoned_malloc, says_which_zones_do_not_fit) { run(&check_zoned_refusals); }
 
 }  // namespace
 }  // namespace nacre

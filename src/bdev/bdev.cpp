@@ -113,6 +113,9 @@ outcome<module_channel*> bdev::acquire_channel() {
     if (!made) return fail(std::move(made.error()));
     channels_.push_back({here, std::move(*made)});
     channels_.back().channel->handles_ = 1;
+    if (closed_latencies_ != nullptr)
+        channels_.back().channel->set_histogram(
+            std::make_unique<latency_histogram>(closed_latencies_->options()));
     return channels_.back().channel.get();
 }
 
@@ -127,6 +130,9 @@ void bdev::release_channel(module_channel& channel) noexcept {
         });
         last = std::move(slot->channel);
         closed_channels_.add(last->statistics());
+        if (closed_latencies_ != nullptr && last->recorded() != nullptr &&
+            last->recorded()->options() == closed_latencies_->options())
+            closed_latencies_->merge(*last->recorded());
         channels_.erase(slot);
     }
     // Its destructor may close channels of base devices: not under the lock.
@@ -160,10 +166,23 @@ task<result<>> drain_on_its_thread(across<module_channel> channel) {
     co_return drained;
 }
 
+void start_recording(across<module_channel> channel,
+                     std::optional<histogram_options> options) noexcept {
+    channel->set_histogram(options ? std::make_unique<latency_histogram>(*options) : nullptr);
+}
+std::optional<latency_histogram> read_recording(across<module_channel> channel) noexcept {
+    if (channel->recorded() == nullptr) return std::nullopt;
+    return *channel->recorded();
+}
+
 }  // namespace
 
 task<void> bdev::unpin(module_channel& channel) {
     thread& there = channel.home();
+    if (&there == thread::current()) {
+        release_channel(channel);
+        co_return;
+    }
     // Waited for: a pin does not keep the device, and the caller does.
     const auto release = [](across<bdev> d, across<module_channel> c) { d->release_channel(*c); };
     co_await call_on(there, release, across<bdev>(*this), across<module_channel>(channel));
@@ -203,6 +222,42 @@ task<std::vector<channel_statistics>> bdev::collect_channel_statistics(statistic
         }
     }
     co_return list;
+}
+
+task<void> bdev::set_histogram(std::optional<histogram_options> options) {
+    {
+        const std::lock_guard guard(mutex_);
+        closed_latencies_ = options ? std::make_unique<latency_histogram>(*options) : nullptr;
+    }
+    std::vector<module_channel*> pinned = pin_channels();
+    for (module_channel* channel : pinned) {
+        const across<module_channel> there(*channel);
+        if (&channel->home() == thread::current())
+            start_recording(there, options);
+        else
+            co_await call_on(channel->home(), &start_recording, there, options);
+        co_await unpin(*channel);
+    }
+}
+
+task<std::optional<latency_histogram>> bdev::collect_histogram() {
+    std::vector<module_channel*> pinned = pin_channels();
+    std::optional<latency_histogram> sum;
+    {
+        const std::lock_guard guard(mutex_);
+        if (closed_latencies_ != nullptr) sum.emplace(*closed_latencies_);
+    }
+    for (module_channel* channel : pinned) {
+        const across<module_channel> there(*channel);
+        std::optional<latency_histogram> part;
+        if (&channel->home() == thread::current())
+            part = read_recording(there);
+        else
+            part = co_await call_on(channel->home(), &read_recording, there);
+        if (sum && part && part->options() == sum->options()) sum->merge(*part);
+        co_await unpin(*channel);
+    }
+    co_return sum;
 }
 
 task<void> bdev::drain_channels() {

@@ -53,7 +53,7 @@ task<void> check_copy(const bdev_channel& c) {
 }
 
 TEST(bdev_data, copy_moves_blocks_also_where_source_and_target_overlap) {
-    simulate([](bdev_registry& r) { return on_real_devices(r, opcode::copy, &check_copy, 2); });
+    simulate([](bdev_registry& r) { return on_real_devices(r, opcode::copy, &check_copy, 3); });
 }
 
 task<void> check_compare(const bdev_channel& c) {
@@ -73,7 +73,7 @@ task<void> check_compare(const bdev_channel& c) {
 
 TEST(bdev_data, compare_finds_one_changed_bit) {
     simulate(
-        [](bdev_registry& r) { return on_real_devices(r, opcode::compare, &check_compare, 2); });
+        [](bdev_registry& r) { return on_real_devices(r, opcode::compare, &check_compare, 3); });
 }
 
 task<void> check_compare_and_write(const bdev_channel& c) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// What a channel does for a module: write_zeroes, splitting, aligned buffers.
+// What a channel does for a module: write_zeroes, compare, copy, splitting, aligned buffers.
 #include "nacre/runtime/frame_pool.hpp"
 #include "test_bdev.hpp"
 
@@ -88,6 +88,101 @@ task<void> check_write_zeroes_failure(bdev_registry& registry) {
 TEST(bdev_emulation, ends_with_the_first_piece_that_fails) {
     simulate(&check_write_zeroes_failure);
 }
+
+task<void> check_compare(bdev_registry& registry) {
+    bdev_attributes a = attributes_of("t", 400, 512, plain);
+    a.optimal_boundary = block_count(100);
+    result<test_bdev*> made = co_await add_bdev(registry, a);
+    test_bdev& device = **made;
+    EXPECT_TRUE(device.supports(opcode::compare));
+    EXPECT_FALSE(device.supports(opcode::compare_and_write));
+    user u(registry);
+    for (std::size_t i = 0; i < device.bytes.size(); ++i)
+        device.bytes[i] = static_cast<std::byte>(i / 512 + i);
+    const std::vector<std::byte> same(device.bytes.begin() + 50 * 512,
+                                      device.bytes.begin() + 350 * 512);
+    const const_iov_view expected(same.data(), same.size());
+    result<> r = co_await u.channel.compare(lba(50), expected);
+    EXPECT_TRUE(r);
+    EXPECT_EQ(device.seen, of(opcode::read, {{50, 50}, {100, 100}, {200, 100}, {300, 50}}));
+    device.bytes[250 * 512 + 511] ^= std::byte{1};
+    device.seen.clear();
+    r = co_await u.channel.compare(lba(50), expected);
+    EXPECT_EQ(errno_of(r), EILSEQ);
+    EXPECT_EQ(device.seen.size(), 3U) << "no further than the difference";
+    io_statistics s = co_await device.collect_statistics();
+    EXPECT_EQ(s.of(opcode::compare).operations, 1U);
+    EXPECT_EQ(s.of(opcode::read).operations, 7U);
+    EXPECT_EQ(s.errors, 1U);
+}
+
+TEST(bdev_emulation, compares_by_reading) { simulate(&check_compare); }
+
+task<void> check_copy(bdev_registry& registry) {
+    for (const std::uint64_t boundary : {0U, 7U}) {
+        bdev_attributes a = attributes_of("t", 400, 512, plain);
+        a.optimal_boundary = block_count(boundary);
+        a.transfer_bytes_max = std::uint64_t{16} << 9;
+        result<test_bdev*> made = co_await add_bdev(registry, a);
+        test_bdev& device = **made;
+        {
+            user u(registry);
+            struct range {
+                std::uint64_t to, from, blocks;
+            };
+            // Apart, overlapping both ways, onto itself.
+            for (const range& c : {range{300, 3, 50}, range{13, 10, 60}, range{10, 13, 60},
+                                   range{100, 100, 20}, range{0, 1, 399}, range{1, 0, 399}}) {
+                for (std::size_t i = 0; i < device.bytes.size(); ++i)
+                    device.bytes[i] = static_cast<std::byte>(i / 512 * 7 + i);
+                std::vector<std::byte> model = device.bytes;
+                std::memmove(&model[c.to * 512], &model[c.from * 512], c.blocks * 512);
+                device.seen.clear();
+                result<> r = co_await u.channel.copy(lba(c.to), lba(c.from), block_count(c.blocks));
+                EXPECT_TRUE(r);
+                EXPECT_EQ(device.bytes, model) << c.to << " from " << c.from;
+                for (const request& piece : device.seen) {
+                    EXPECT_LE(piece.blocks, 16U);
+                    if (boundary != 0) {
+                        EXPECT_LE(piece.first % boundary + piece.blocks, boundary);
+                    }
+                }
+            }
+            result<> r = co_await u.channel.copy(lba(0), lba(399), block_count(2));
+            EXPECT_EQ(errno_of(r), ERANGE);
+            io_statistics s = co_await device.collect_statistics();
+            EXPECT_EQ(s.of(opcode::copy).operations, 6U);
+            EXPECT_EQ(s.of(opcode::read).operations, s.of(opcode::write).operations);
+            EXPECT_EQ(s.of(opcode::write).bytes, (50U + 60 + 60 + 20 + 399 + 399) * 512);
+        }
+        outcome<> removed = co_await registry.remove("t");
+        EXPECT_TRUE(removed);
+    }
+}
+
+TEST(bdev_emulation, copies_by_reading_and_writing) { simulate(&check_copy); }
+
+task<void> check_copy_failure(bdev_registry& registry) {
+    result<test_bdev*> made = co_await add_bdev(registry, attributes_of("t", 400, 512, plain));
+    test_bdev& device = **made;
+    device.hold = true;
+    user u(registry);
+    for (const unsigned failing : {0U, 1U}) {
+        scope asked;
+        asked.spawn(ask_and_note(u, failing, opcode::copy, 100, 4, nullptr));
+        for (unsigned i = 0; i <= failing; ++i) {
+            co_await settle();
+            EXPECT_EQ(device.held.size(), 1U);
+            device.answer_held(0, i == failing ? EIO : 0);
+        }
+        result<> joined = co_await asked.join();
+        EXPECT_TRUE(joined);
+        EXPECT_EQ(u.answers.back(), (user::answer{failing, EIO}));
+    }
+    EXPECT_EQ(device.seen.size(), 3U) << "what could not be read is not written";
+}
+
+TEST(bdev_emulation, ends_a_copy_with_the_first_piece_that_fails) { simulate(&check_copy_failure); }
 
 // --- Splitting ----------------------------------------------------------------------------------
 

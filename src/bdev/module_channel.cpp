@@ -23,11 +23,14 @@ constexpr std::uint32_t range_opcodes = bit(opcode::unmap) | bit(opcode::write_z
                                         bit(opcode::seek_hole);
 constexpr std::uint32_t splittable_opcodes =
     bit(opcode::read) | bit(opcode::write) | bit(opcode::compare);
+// Atomic ones, or that the device places.
+constexpr std::uint32_t uncut_opcodes = bit(opcode::compare_and_write) | bit(opcode::zone_append);
 // The channel's own marks on an op.
-constexpr std::uint8_t flag_linked = 0x80;    // in the list of outstanding ones
-constexpr std::uint8_t flag_emulated = 0x40;  // carried out by child ops, in a coroutine
-constexpr std::uint8_t flag_waiting = 0x20;   // for the device to have memory again
-constexpr std::uint8_t flag_retried = 0x10;   // has waited once already: goes to the front
+constexpr std::uint8_t flag_linked = 0x80;     // in the list of outstanding ones
+constexpr std::uint8_t flag_emulated = 0x40;   // carried out by child ops, in a coroutine
+constexpr std::uint8_t flag_by_others = 0x04;  // and those are of another opcode
+constexpr std::uint8_t flag_waiting = 0x20;    // for the device to have memory again
+constexpr std::uint8_t flag_retried = 0x10;    // has waited once already: goes to the front
 constexpr std::uint8_t flag_given_up = 0x08;
 
 /// The device is asked again this often while nothing else tells that it has memory, ever more
@@ -115,14 +118,16 @@ int module_channel::check_range(io_op& op) const noexcept {
     if ((data_opcodes & bit(op.code)) != 0) {
         if (op.data.empty() || (op.data.size() & block_mask_) != 0) return EINVAL;
         op.blocks = block_count(op.data.size() >> block_shift_);
+    } else if (op.code == opcode::zone_manage || op.code == opcode::zone_report) {
+        if (op.code == opcode::zone_report && op.data.empty()) return EINVAL;
+        return op.first.value() < size ? 0 : ERANGE;
     } else if ((range_opcodes & bit(op.code)) == 0) {
         return 0;
     }
     if (op.blocks.value() == 0) return EINVAL;
     if (op.blocks.value() > size || op.first.value() > size - op.blocks.value()) return ERANGE;
-    // An atomic op is not cut.
     const std::uint64_t transfer = device_.attributes().transfer_bytes_max;
-    if (op.code == opcode::compare_and_write && transfer != 0 && op.data.size() > transfer)
+    if ((uncut_opcodes & bit(op.code)) != 0 && transfer != 0 && op.data.size() > transfer)
         return EINVAL;
     if (op.code == opcode::copy && op.source.value() > size - op.blocks.value()) return ERANGE;
     return 0;
@@ -135,10 +140,7 @@ bool module_channel::enter_slow(io_op& op) noexcept {
         return false;
     };
     if ((slow_ & slow_removed) != 0) return refuse(ENODEV);
-    const bool emulated =
-        op.code == opcode::write_zeroes && (supported_ & bit(opcode::write_zeroes)) == 0;
-    if ((supported_ & bit(op.code)) == 0 && !(emulated && (supported_ & bit(opcode::write)) != 0))
-        return refuse(ENOTSUP);
+    if (!device_.supports(op.code)) return refuse(ENOTSUP);
     if (const int wrong = check_range(op); wrong != 0) return refuse(wrong);
 
     op.flags &= io_op::flag_fua;  // an op may be used again
@@ -153,14 +155,17 @@ bool module_channel::enter_slow(io_op& op) noexcept {
 }
 
 void module_channel::dispatch(io_op& op) noexcept {
-    op.flags &= static_cast<std::uint8_t>(~flag_emulated);
+    op.flags &= static_cast<std::uint8_t>(~(flag_emulated | flag_by_others));
     if (!emulate(op)) submit(op);
 }
 
 bool module_channel::emulate(io_op& op) noexcept {
     const bdev_attributes& a = device_.attributes();
-    if (op.code == opcode::write_zeroes && (supported_ & bit(opcode::write_zeroes)) == 0) {
-        start_emulation(op, write_zeroes_by_writing(op));
+    if ((supported_ & bit(op.code)) == 0) {  // of those that bdev::supports
+        op.flags |= flag_by_others;
+        start_emulation(op, op.code == opcode::write_zeroes ? write_zeroes_by_writing(op)
+                            : op.code == opcode::compare    ? compare_by_reading(op)
+                                                            : copy_by_writing(op));
         return true;
     }
     if ((slow_ & slow_alignment) != 0 && (data_opcodes & bit(op.code)) != 0 &&
@@ -214,6 +219,79 @@ task<void> module_channel::write_zeroes_by_writing(io_op& op) {
     op.complete(status);
 }
 
+std::uint64_t module_channel::piece_blocks(std::uint64_t at, std::uint64_t left) const noexcept {
+    const bdev_attributes& a = device_.attributes();
+    std::uint64_t n = std::min<std::uint64_t>(left, buffer_pool::bytes_max >> block_shift_);
+    if (a.transfer_bytes_max != 0)
+        n = std::min(n, std::max<std::uint64_t>(a.transfer_bytes_max >> block_shift_, 1));
+    const std::uint64_t boundary = a.optimal_boundary.value();
+    return boundary == 0 ? n : std::min(n, boundary - at % boundary);
+}
+
+task<void> module_channel::compare_by_reading(io_op& op) {
+    buffer_pool& pool = device_.registry_->buffers().here();
+    result<pooled_buffer> buffer =
+        co_await pool.acquire(std::min<std::uint64_t>(op.data.size(), buffer_pool::bytes_max));
+    error status = buffer ? error() : buffer.error();
+    std::uint64_t done = 0;
+    while (done < op.blocks.value() && status.ok()) {
+        const std::uint64_t n = piece_blocks(op.first.value() + done, op.blocks.value() - done);
+        if ((op.flags & flag_given_up) != 0) break;
+        const iov_view there(buffer->data(), n << block_shift_);
+        child_io read(*this, opcode::read, op.first + block_count(done), there);
+        const current_piece current(op, read.op());
+        status = co_await read;
+        const iov_view expected = op.data.slice(done << block_shift_, n << block_shift_);
+        if (status.ok() && !expected.equals(buffer->data())) status = error::posix(EILSEQ);
+        done += n;
+    }
+    if (status.ok() && done < op.blocks.value()) status = error::posix(ECANCELED);
+    op.complete(status);
+}
+
+/// What overlaps is moved from the end that is overwritten first.
+task<void> module_channel::copy_by_writing(io_op& op) {
+    buffer_pool& pool = device_.registry_->buffers().here();
+    const std::uint64_t all = op.blocks.value();
+    result<pooled_buffer> buffer =
+        co_await pool.acquire(std::min<std::uint64_t>(all << block_shift_, buffer_pool::bytes_max));
+    error status = buffer ? error() : buffer.error();
+    const bool backwards = op.first > op.source && op.first < op.source + op.blocks;
+    std::uint64_t done = 0;
+    while (done < all && status.ok()) {
+        std::uint64_t n = piece_blocks(0, all - done);
+        // Neither side of a piece crosses a boundary.
+        std::uint64_t from = op.source.value() + (backwards ? all - done - n : done);
+        std::uint64_t to = op.first.value() + (backwards ? all - done - n : done);
+        if (const std::uint64_t b = device_.attributes().optimal_boundary.value(); b != 0) {
+            if (backwards) {
+                const std::uint64_t most = std::min((from + n - 1) % b + 1, (to + n - 1) % b + 1);
+                const std::uint64_t less = n - std::min(n, most);
+                from += less;
+                to += less;
+                n -= less;
+            } else {
+                n = std::min({n, b - from % b, b - to % b});
+            }
+        }
+        if ((op.flags & flag_given_up) != 0) break;
+        const iov_view moved(buffer->data(), n << block_shift_);
+        {
+            child_io read(*this, opcode::read, lba(from), moved);
+            const current_piece current(op, read.op());
+            status = co_await read;
+        }
+        if (status.ok()) {
+            child_io write(*this, opcode::write, lba(to), moved, op.flags);
+            const current_piece current(op, write.op());
+            status = co_await write;
+        }
+        done += n;
+    }
+    if (status.ok() && done < all) status = error::posix(ECANCELED);
+    op.complete(status);
+}
+
 task<void> module_channel::carry_out_in_pieces(io_op& op) {
     const bdev_attributes& a = device_.attributes();
     const std::uint64_t boundary = a.optimal_boundary.value();
@@ -242,8 +320,9 @@ task<void> module_channel::carry_out_bounced(io_op& op) {
     const bdev_attributes& a = device_.attributes();
     // An atomic op is not cut; it needs both of its buffers aligned at once.
     const bool two_buffers = op.code == opcode::compare_and_write;
+    const bool uncut = (uncut_opcodes & bit(op.code)) != 0;
     std::uint64_t piece_bytes = op.data.size();
-    if (!two_buffers) {
+    if (!uncut) {
         piece_bytes = std::min<std::uint64_t>(piece_bytes, buffer_pool::bytes_max);
         if (a.transfer_bytes_max != 0)
             piece_bytes = std::min<std::uint64_t>(piece_bytes, a.transfer_bytes_max);
@@ -278,7 +357,7 @@ task<void> module_channel::carry_out_bounced(io_op& op) {
     while (done < op.blocks.value() && status.ok()) {
         std::uint64_t n = std::min(op.blocks.value() - done, piece_bytes >> block_shift_);
         const std::uint64_t boundary = a.optimal_boundary.value();
-        if (boundary != 0 && !two_buffers)
+        if (boundary != 0 && !uncut)
             n = std::min(n, boundary - (op.first.value() + done) % boundary);
         const iov_view user = op.data.slice(done << block_shift_, n << block_shift_);
         const iov_view bounce(first, n << block_shift_);
@@ -294,6 +373,7 @@ task<void> module_channel::carry_out_bounced(io_op& op) {
         const current_piece current(op, piece.op());
         status = co_await piece;
         if (op.code == opcode::read && status.ok()) user.copy_from(first);
+        if (op.code == opcode::zone_append) op.appended = piece.op().appended;
         done += n;
     }
     if (status.ok() && done < op.blocks.value()) status = error::posix(ECANCELED);
@@ -309,8 +389,10 @@ bool module_channel::finished_slow(io_op& op) noexcept {
         ++statistics_.errors;
     } else {
         count_finished(op);
+        if (histogram_ != nullptr && (histogram_->options().opcodes & bit(op.code)) != 0)
+            histogram_->record(now_ - op.entered_ns_);
         // Pieces of the same opcode were counted as they passed.
-        if ((op.flags & flag_emulated) != 0 && op.code != opcode::write_zeroes) {
+        if ((op.flags & (flag_emulated | flag_by_others)) == flag_emulated) {
             io_counters& c = statistics_.of(op.code);
             --c.operations;
             c.bytes -= op.data.size();
@@ -319,6 +401,14 @@ bool module_channel::finished_slow(io_op& op) noexcept {
     op.flags &= io_op::flag_fua | io_op::flag_timed_out;
     if (in_flight_ == 0 && (slow_ & slow_removed) != 0) drained_.notify_all();
     return true;
+}
+
+void module_channel::set_histogram(std::unique_ptr<latency_histogram> h) noexcept {
+    histogram_ = std::move(h);
+    if (histogram_ != nullptr)
+        set_slow(slow_record);
+    else
+        clear_slow(slow_record);
 }
 
 task<result<>> module_channel::drain_removed() {
@@ -383,8 +473,7 @@ void module_channel::retry_waiting(unsigned count) noexcept {
     }
     if (waiting_first_ == nullptr) {
         waiting_last_ = nullptr;
-        slow_ &= ~std::uint32_t{slow_memory};
-        fast_ = slow_ == 0 ? supported_ : 0;
+        clear_slow(slow_memory);
         memory_timer_.cancel();
     }
     while (chain != nullptr) {
@@ -448,8 +537,7 @@ module_channel::timeout_timer::timeout_timer(module_channel& c) noexcept
 void module_channel::set_timeout(std::uint64_t timeout_ns) {
     timeout_ns_ = timeout_ns;
     if (timeout_ns == 0) {
-        slow_ &= ~std::uint32_t{slow_timeout};
-        fast_ = slow_ == 0 ? supported_ : 0;
+        clear_slow(slow_timeout);
         timeout_timer_.cancel();
         // From now on an op may come back the short way, which knows of no list.
         while (outstanding_.oldest != nullptr) unlink_outstanding(*outstanding_.oldest);

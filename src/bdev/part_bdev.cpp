@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "nacre/bdev/part_bdev.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "nacre/core/assert.hpp"
@@ -65,6 +67,8 @@ outcome<std::shared_ptr<part_base>> part_base::open(bdev_registry& registry,
                                                     std::string_view claimer) {
     outcome<bdev_desc> desc = registry.open(base_name, access::write);
     if (!desc) return fail(std::move(desc.error()));
+    if (desc->device().attributes().is_zoned())
+        return fail(ENOTSUP, fmt::format("{}: a zoned bdev is not cut into parts", base_name));
     outcome<> claimed = desc->take_claim(claim::exclusive_write, std::string(claimer));
     if (!claimed) return fail(std::move(claimed.error()));
     return std::make_shared<part_base>(registry, std::move(*desc));

@@ -27,11 +27,11 @@ std::string hex_dump(std::span<const std::byte> bytes, std::uint64_t first_offse
     std::string out;
     for (std::size_t from = 0; from < bytes.size(); from += line_bytes) {
         const auto line = bytes.subspan(from, std::min(line_bytes, bytes.size() - from));
-        fmt::format_to(std::back_inserter(out), "{:08x} ", first_offset + from);
+        out += fmt::format("{:08x} ", first_offset + from);
         for (std::size_t i = 0; i < line_bytes; ++i) {
             if (i == line_bytes / 2) out += ' ';
             if (i < line.size())
-                fmt::format_to(std::back_inserter(out), " {:02x}", static_cast<unsigned>(line[i]));
+                out += fmt::format(" {:02x}", static_cast<unsigned>(line[i]));
             else
                 out += "   ";
         }
@@ -41,6 +41,22 @@ std::string hex_dump(std::span<const std::byte> bytes, std::uint64_t first_offse
             out += c >= ' ' && c <= '~' ? c : '.';
         }
         out += "|\n";
+    }
+    return out;
+}
+
+std::string to_base64(std::span<const std::byte> bytes) {
+    static constexpr char digits[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    std::string out;
+    out.reserve((bytes.size() + 2) / 3 * 4);
+    for (std::size_t at = 0; at < bytes.size(); at += 3) {
+        const std::size_t left = std::min<std::size_t>(3, bytes.size() - at);
+        std::uint32_t group = 0;
+        for (std::size_t i = 0; i < 3; ++i)
+            group = group << 8 | (i < left ? static_cast<std::uint32_t>(bytes[at + i]) : 0);
+        for (std::size_t i = 0; i < 4; ++i)
+            out += i <= left ? digits[group >> (18 - 6 * i) & 63] : '=';
     }
     return out;
 }

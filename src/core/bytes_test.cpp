@@ -100,5 +100,18 @@ TEST(crc32c, of_parts_equals_that_of_the_whole) {
         EXPECT_EQ(crc32c(whole.subspan(cut), crc32c(whole.first(cut))), crc32c(whole));
 }
 
+TEST(bytes, are_shown_in_base_64) {
+    const auto text = [](std::string_view t) { return to_base64(std::as_bytes(std::span(t))); };
+    // RFC 4648, 10.
+    EXPECT_EQ(text(""), "");
+    EXPECT_EQ(text("f"), "Zg==");
+    EXPECT_EQ(text("fo"), "Zm8=");
+    EXPECT_EQ(text("foo"), "Zm9v");
+    EXPECT_EQ(text("foob"), "Zm9vYg==");
+    EXPECT_EQ(text("fooba"), "Zm9vYmE=");
+    EXPECT_EQ(text("foobar"), "Zm9vYmFy");
+    EXPECT_EQ(text("\xff\xfb\xff"), "//v/");
+}
+
 }  // namespace
 }  // namespace nacre

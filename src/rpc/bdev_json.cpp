@@ -12,37 +12,44 @@ namespace nacre::rpc {
 
 namespace {
 
+// Those without an opcode are things that nacre's bdevs never do.
+struct io_type {
+    const char* name;
+    std::optional<opcode> operation;
+};
+constexpr io_type io_types[] = {{"read", opcode::read},
+                                {"write", opcode::write},
+                                {"unmap", opcode::unmap},
+                                {"flush", opcode::flush},
+                                {"reset", opcode::reset},
+                                {"nvme_admin", opcode::nvme_admin},
+                                {"nvme_io", opcode::nvme_io},
+                                {"nvme_io_md", std::nullopt},
+                                {"write_zeroes", opcode::write_zeroes},
+                                {"zcopy", std::nullopt},
+                                {"get_zone_info", opcode::zone_report},
+                                {"zone_management", opcode::zone_manage},
+                                {"zone_append", opcode::zone_append},
+                                {"compare", opcode::compare},
+                                {"compare_and_write", opcode::compare_and_write},
+                                {"abort", opcode::abort},
+                                {"seek_hole", opcode::seek_hole},
+                                {"seek_data", opcode::seek_data},
+                                {"copy", opcode::copy},
+                                {"nvme_iov_md", std::nullopt},
+                                {"nvme_nssr", std::nullopt},
+                                {"write_uncorrectable", std::nullopt}};
+
+/// Of what the block layer does by other operations SPDK names write_zeroes alone.
+bool shown_as_supported(const bdev& device, opcode op) {
+    return (device.attributes().operations & bit(op)) != 0 ||
+           (op == opcode::write_zeroes && device.supports(op));
+}
+
 json::object supported_io_types(const bdev& device) {
-    // Those without an opcode are things that nacre's bdevs never do.
-    struct line {
-        const char* name;
-        std::optional<opcode> operation;
-    };
-    static constexpr line table[] = {{"read", opcode::read},
-                                     {"write", opcode::write},
-                                     {"unmap", opcode::unmap},
-                                     {"flush", opcode::flush},
-                                     {"reset", opcode::reset},
-                                     {"nvme_admin", opcode::nvme_admin},
-                                     {"nvme_io", opcode::nvme_io},
-                                     {"nvme_io_md", std::nullopt},
-                                     {"write_zeroes", opcode::write_zeroes},
-                                     {"zcopy", std::nullopt},
-                                     {"get_zone_info", opcode::zone_report},
-                                     {"zone_management", opcode::zone_manage},
-                                     {"zone_append", opcode::zone_append},
-                                     {"compare", opcode::compare},
-                                     {"compare_and_write", opcode::compare_and_write},
-                                     {"abort", opcode::abort},
-                                     {"seek_hole", opcode::seek_hole},
-                                     {"seek_data", opcode::seek_data},
-                                     {"copy", opcode::copy},
-                                     {"nvme_iov_md", std::nullopt},
-                                     {"nvme_nssr", std::nullopt},
-                                     {"write_uncorrectable", std::nullopt}};
     json::object types;
-    for (const line& l : table)
-        types.append(l.name, l.operation.has_value() && device.supports(*l.operation));
+    for (const io_type& t : io_types)
+        types.append(t.name, t.operation.has_value() && shown_as_supported(device, *t.operation));
     return types;
 }
 
@@ -56,6 +63,11 @@ json::array aliases_of(const bdev_attributes& a) {
 }
 
 }  // namespace
+
+const std::optional<opcode>* io_type_named(std::string_view name) noexcept {
+    const auto* found = std::ranges::find(io_types, name, &io_type::name);
+    return found == std::end(io_types) ? nullptr : &found->operation;
+}
 
 json::value describe_bdev(bdev& device) {
     const bdev_attributes& a = device.attributes();

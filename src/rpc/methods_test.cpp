@@ -138,6 +138,55 @@ task<void> counts_io(fixture& f) {
 }
 TEST(rpc_methods, count_what_passes_a_bdev) { fixture().run(&counts_io); }
 
+task<void> records_latencies(fixture& f) {
+    json::value got =
+        co_await call(f, "bdev_null_create", R"({"name":"n","num_blocks":1000,"block_size":512})");
+    got = co_await call(f, "bdev_get_histogram", R"({"name":"n"})");
+    EXPECT_EQ(got["code"], json::value(internal_error));
+    EXPECT_NE(got["message"].as_string()->find("bdev_enable_histogram"), std::string_view::npos);
+    got = co_await call(f, "bdev_enable_histogram",
+                        R"({"name":"n","enable":true,"opc":"read","granularity":2,)"
+                        R"("min_nsec":0,"max_nsec":64})");
+    EXPECT_EQ(got, json::value(true));
+    outcome<bdev_desc> desc = f.registry.open("n", access::write);
+    outcome<bdev_channel> channel = desc->open_channel();
+    std::byte block[512];
+    for (int i = 0; i < 3; ++i) {
+        const iov_view data(block, sizeof block);
+        result<> r = co_await channel->read(lba(0), data);
+        EXPECT_TRUE(r);
+        r = co_await channel->write(lba(0), data);
+        EXPECT_TRUE(r);
+    }
+    got = co_await call(f, "bdev_get_histogram", R"({"name":"n"})");
+    // Ranges 0 to 4 of 4 buckets, in base 64; the borders below tell what is in them.
+    EXPECT_EQ(got["histogram"].as_string()->size(), (5U * 4 * 8 + 2) / 3 * 4) << got.dump();
+    EXPECT_NE(got["histogram"].as_string()->find_first_not_of("A="), std::string_view::npos);
+    EXPECT_EQ(got["granularity"], json::value(2));
+    EXPECT_EQ(got["min_range"], json::value(0));
+    EXPECT_EQ(got["max_range"], json::value(4));
+    EXPECT_EQ(got["tsc_rate"], json::value(1'000'000'000));
+    got = co_await call(f, "bdev_get_histogram_borders", R"({"name":"n","borders":[1,5]})");
+    EXPECT_EQ(got["borders_count"].dump(), "[3,0,0]");
+    for (const char* wrong : {R"({"name":"n","borders":[]})", R"({"name":"n","borders":[2,1]})"}) {
+        got = co_await call(f, "bdev_get_histogram_borders", wrong);
+        EXPECT_EQ(got["code"], json::value(-EINVAL));
+    }
+    got = co_await call(f, "bdev_enable_histogram", R"({"name":"n","enable":true,"opc":"fly"})");
+    EXPECT_EQ(got["code"], json::value(internal_error));
+    got = co_await call(f, "bdev_enable_histogram",
+                        R"({"name":"n","enable":true,"min_nsec":5,"max_nsec":5})");
+    EXPECT_EQ(got["code"], json::value(-EINVAL));
+    got = co_await call(f, "bdev_enable_histogram", R"({"name":"other","enable":true})");
+    EXPECT_EQ(got["code"], json::value(-ENODEV));
+    got = co_await call(f, "bdev_enable_histogram", R"({"name":"n","enable":false})");
+    EXPECT_EQ(got, json::value(true));
+    got = co_await call(f, "bdev_get_histogram", R"({"name":"n"})");
+    EXPECT_EQ(got["code"], json::value(internal_error));
+}
+
+TEST(rpc_methods, record_latencies) { fixture().run(&records_latencies); }
+
 task<void> turns_log_knobs(fixture& f) {
     const log::level before = log::print_level();
     json::value got = co_await call(f, "log_set_print_level", R"({"level":"ERROR"})");

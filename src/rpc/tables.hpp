@@ -4,6 +4,7 @@
 // (all_methods.cpp).
 #pragma once
 
+#include <optional>
 #include <span>
 
 #include "nacre/rpc/context.hpp"
@@ -18,6 +19,7 @@ namespace nacre::rpc {
 [[nodiscard]] std::span<const method> notify_methods() noexcept;
 [[nodiscard]] std::span<const method> bdev_methods() noexcept;
 [[nodiscard]] std::span<const method> iostat_methods() noexcept;
+[[nodiscard]] std::span<const method> histogram_methods() noexcept;
 [[nodiscard]] std::span<const method> bdev_module_methods() noexcept;
 [[nodiscard]] std::span<const method> bdev_layer_methods() noexcept;
 [[nodiscard]] std::span<const method> bdev_raid_methods() noexcept;
@@ -42,5 +44,7 @@ inline constexpr std::uint64_t tick_rate = 1'000'000'000;
 [[nodiscard]] task<json::value> nbd_configuration(context& here);
 /// The BDEV object of bdev_get_bdevs.
 [[nodiscard]] json::value describe_bdev(bdev& device);
+/// SPDK's name of an I/O type: null if it is none, nullopt if nacre's bdevs never do it.
+[[nodiscard]] const std::optional<opcode>* io_type_named(std::string_view name) noexcept;
 
 }  // namespace nacre::rpc

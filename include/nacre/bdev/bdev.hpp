@@ -13,10 +13,12 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "nacre/bdev/io_statistics.hpp"
+#include "nacre/bdev/latency_histogram.hpp"
 #include "nacre/core/json.hpp"
 #include "nacre/core/uuid.hpp"
 #include "nacre/runtime/task.hpp"
@@ -90,9 +92,16 @@ public:
     }
     [[nodiscard]] byte_count block_size() const noexcept { return attributes_.block_size; }
     [[nodiscard]] byte_count size() const noexcept { return blocks() * block_size(); }
+    /// Itself, or by emulation: write_zeroes by writing, compare by reading, copy by both.
     [[nodiscard]] bool supports(opcode op) const noexcept {
-        return (attributes_.operations & bit(op)) != 0 ||
-               (op == opcode::write_zeroes && (attributes_.operations & bit(opcode::write)) != 0);
+        constexpr std::uint32_t both = bit(opcode::read) | bit(opcode::write);
+        const std::uint32_t own = attributes_.operations;
+        // The block layer carries some out by others.
+        const std::uint32_t others = op == opcode::write_zeroes ? bit(opcode::write)
+                                     : op == opcode::compare    ? bit(opcode::read)
+                                     : op == opcode::copy       ? both
+                                                                : 0;
+        return (own & bit(op)) != 0 || (others != 0 && (own & others) == others);
     }
     [[nodiscard]] bool removed() const noexcept { return removed_.load(std::memory_order_acquire); }
 
@@ -104,6 +113,10 @@ public:
     /// The channels that are open, one by one.
     [[nodiscard]] task<std::vector<channel_statistics>> collect_channel_statistics(
         statistics_reset reset = statistics_reset::none);
+    /// Records latencies, from nothing, on every channel from now on; off with nullopt.
+    [[nodiscard]] task<void> set_histogram(std::optional<histogram_options> options);
+    /// Of all channels, and those that have closed since; nullopt while it is off.
+    [[nodiscard]] task<std::optional<latency_histogram>> collect_histogram();
     /// For a module whose device changed its size; tells every descriptor.
     [[nodiscard]] task<void> resized(block_count blocks);
 
@@ -137,7 +150,6 @@ private:
     /// Also adds what passed channels that are gone already to `closed`, once the pins stand.
     [[nodiscard]] std::vector<module_channel*> pin_channels(
         io_statistics* closed = nullptr, statistics_reset reset = statistics_reset::none);
-    /// Of another thread's channel; one of this thread is released.
     [[nodiscard]] task<void> unpin(module_channel& channel);
     [[nodiscard]] task<void> drain_channels();
 
@@ -152,6 +164,9 @@ private:
     std::mutex mutex_;  // guards channels_, their handle counts and their making; control path only
     std::vector<channel_slot> channels_;
     io_statistics closed_channels_;  // what passed channels that are gone; under the mutex
+    // While latencies are recorded: those of channels that are gone, and what a new one begins
+    // with.
+    std::unique_ptr<latency_histogram> closed_latencies_;  // under the mutex
 };
 
 }  // namespace nacre

@@ -15,6 +15,8 @@
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <span>
 
 #include "nacre/bdev/bdev.hpp"
 #include "nacre/bdev/module_channel.hpp"
@@ -39,6 +41,11 @@ public:
     io_awaiter(module_channel* channel, lba to, lba from, block_count n) noexcept
         : io_awaiter(channel, opcode::copy, to, n) {
         op_.source = from;
+    }
+    /// zone_manage.
+    io_awaiter(module_channel* channel, lba zone, zone_command what) noexcept
+        : channel_(channel), op_(opcode::zone_manage, zone, block_count()) {
+        op_.zones = what;
     }
     /// One that is refused before it reaches a channel.
     explicit io_awaiter(int errno_value) noexcept : channel_(nullptr) {
@@ -89,6 +96,28 @@ public:
         if (!r) return fail(r.error());
         if (op().found == UINT64_MAX) return std::optional<lba>();
         return std::optional<lba>(lba(op().found));
+    }
+};
+
+/// zone_append: where the data went.
+class append_awaiter : public io_awaiter {
+public:
+    using io_awaiter::io_awaiter;
+    [[nodiscard]] result<lba> await_resume() noexcept {
+        const result<> r = io_awaiter::await_resume();
+        if (!r) return fail(r.error());
+        return op().appended;
+    }
+};
+
+/// zone_report: how many descriptors were filled in.
+class report_awaiter : public io_awaiter {
+public:
+    using io_awaiter::io_awaiter;
+    [[nodiscard]] result<std::size_t> await_resume() noexcept {
+        const result<> r = io_awaiter::await_resume();
+        if (!r) return fail(r.error());
+        return op().reported;
     }
 };
 
@@ -145,6 +174,34 @@ public:
     [[nodiscard]] seek_awaiter seek_hole(lba from) const noexcept {
         return seek_awaiter(channel_, opcode::seek_hole, from, block_count(1));
     }
+
+    // Of zoned devices. What a zone's state forbids fails with a zone_error (zone.hpp); so does a
+    // write that is not at the write pointer.
+    /// To the zone that starts at `zone`; the device says where the data went.
+    [[nodiscard]] append_awaiter zone_append(lba zone, const const_iov_view& from) const noexcept {
+        if (!writable_) [[unlikely]]
+            return append_awaiter(EBADF);
+        return append_awaiter(channel_, opcode::zone_append, zone, from.borrowed());
+    }
+    [[nodiscard]] io_awaiter zone_manage(zone_action action, lba zone) const noexcept {
+        if (!writable_) [[unlikely]]
+            return io_awaiter(EBADF);
+        return io_awaiter(channel_, zone, zone_command{action, false});
+    }
+    /// On every zone that is in a state for it.
+    [[nodiscard]] io_awaiter zone_manage_all(zone_action action) const noexcept {
+        if (!writable_) [[unlikely]]
+            return io_awaiter(EBADF);
+        return io_awaiter(channel_, lba(), zone_command{action, true});
+    }
+    /// Of the zone that holds `from` and those after it, as many as there are and fit.
+    [[nodiscard]] report_awaiter zone_report(lba from,
+                                             std::span<zone_descriptor> into) const noexcept {
+        return report_awaiter(
+            channel_, opcode::zone_report, from,
+            iov_view(reinterpret_cast<std::byte*>(into.data()), into.size_bytes()));
+    }
+
     /// Aborts what is outstanding on this channel, then resets the device.
     [[nodiscard]] io_awaiter reset() const noexcept {
         return io_awaiter(channel_, opcode::reset, lba(), block_count());

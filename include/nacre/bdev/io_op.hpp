@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "nacre/bdev/zone.hpp"
 #include "nacre/core/error.hpp"
 #include "nacre/core/units.hpp"
 #include "nacre/core/work.hpp"
@@ -116,9 +117,11 @@ public:
     union {
         lba source;              ///< copy
         std::uint64_t found;     ///< seek_data, seek_hole: the block found; UINT64_MAX: none
+        lba appended;            ///< zone_append: where the data went
+        zone_command zones;      ///< zone_manage
+        std::uint64_t reported;  ///< zone_report: how many zone_descriptors `data` holds now
         io_op* target;           ///< abort
         void* metadata;          ///< read, write with separate metadata
-        std::uint64_t zone_arg;  ///< zone_manage: action; zone_append: assigned address
         const const_iov_view* expected;  ///< compare_and_write: what must be there
     };
 

@@ -15,8 +15,10 @@
 #pragma once
 
 #include <atomic>
+#include <memory>
 
 #include "nacre/bdev/io_statistics.hpp"
+#include "nacre/bdev/latency_histogram.hpp"
 #include "nacre/runtime/scope.hpp"
 #include "nacre/runtime/sync.hpp"
 #include "nacre/runtime/thread.hpp"
@@ -65,6 +67,9 @@ public:
     /// Each outstanding op of a user is asked to give up and comes back as timed out (ETIMEDOUT)
     /// when it takes longer than this; 0 ends it. Concerns ops that enter from now on.
     void set_timeout(std::uint64_t timeout_ns);
+    /// Records the latency of each op of a user that succeeds from now on; null ends it.
+    void set_histogram(std::unique_ptr<latency_histogram> h) noexcept;
+    [[nodiscard]] const latency_histogram* recorded() const noexcept { return histogram_.get(); }
     /// Refuses everything from now on with ENODEV; resolves when nothing is in flight.
     [[nodiscard]] task<result<>> drain_removed();
     /// The channel's children: for what a layer must do besides the op.
@@ -90,6 +95,7 @@ private:
         slow_timeout = 8,    // outstanding ops are kept in a list
         slow_transfer = 16,  // longer than the device takes at once
         slow_memory = 32,    // ops wait for the device to have memory again
+        slow_record = 64,    // latencies go into the histogram
     };
     void count(io_op& op) noexcept {
         io_counters& c = statistics_.by_opcode[static_cast<unsigned>(op.code)];
@@ -104,6 +110,10 @@ private:
     void set_slow(std::uint32_t bits) noexcept {
         slow_ |= bits;
         fast_ = 0;
+    }
+    void clear_slow(std::uint32_t bits) noexcept {
+        slow_ &= ~bits;
+        fast_ = slow_ == 0 ? supported_ : 0;
     }
     /// A user's op came back: its figures. False if there is more to do: finished_slow.
     [[nodiscard]] bool finished(io_op& op) noexcept {
@@ -138,6 +148,11 @@ private:
     void retry_waiting(unsigned count) noexcept;
     void stop_waiting(io_op& op) noexcept;
     task<void> write_zeroes_by_writing(io_op& op);
+    task<void> compare_by_reading(io_op& op);
+    task<void> copy_by_writing(io_op& op);
+    /// Of `left` blocks from `at` on: as many as a pooled buffer holds and the device takes at
+    /// once.
+    [[nodiscard]] std::uint64_t piece_blocks(std::uint64_t at, std::uint64_t left) const noexcept;
     task<void> carry_out_in_pieces(io_op& op);
     task<void> carry_out_bounced(io_op& op);
     void check_timeouts() noexcept;
@@ -176,6 +191,7 @@ private:
         explicit memory_timer(module_channel& c) noexcept;
         module_channel& owner;
     } memory_timer_{*this};
+    std::unique_ptr<latency_histogram> histogram_;
     condition drained_;
     scope children_;
     unsigned handles_ = 0;  // bdev_channels open on it; guarded by the device's mutex

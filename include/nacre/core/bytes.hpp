@@ -142,5 +142,7 @@ template <typename T>
 
 /// "48656c6c6f", lower case, no spaces.
 [[nodiscard]] std::string to_hex(std::span<const std::byte> bytes);
+/// RFC 4648, 4: with padding, without line breaks.
+[[nodiscard]] std::string to_base64(std::span<const std::byte> bytes);
 
 }  // namespace nacre
