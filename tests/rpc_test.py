@@ -4,7 +4,9 @@
 # JSON-RPC on a real socket, by `nacre rpc` and as SPDK's Python client writes it.
 
 import json
+import os
 import socket
+import tempfile
 import unittest
 
 from daemon import Client, Daemon, nacre
@@ -125,6 +127,59 @@ class as_spdk_writes_it(unittest.TestCase):
             c.socket.shutdown(socket.SHUT_WR)
             self.assertIn("result", c.receive())
             self.assertIsNone(c.receive())
+
+
+class over_tcp(unittest.TestCase):
+    def test_who_has_the_token_is_answered(self):
+        with Daemon("--rpc-tcp", "127.0.0.1:0") as d:
+            address, token_file = d.ready["tcp"], d.ready["token_file"]
+            self.assertEqual(os.stat(token_file).st_mode & 0o777, 0o600)
+            self.assertEqual(token_file, d.socket + ".token")
+            done = nacre("rpc", "-s", address, "--token-file", token_file, "rpc_get_methods")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            done = nacre("rpc", "-s", address, "spdk_get_version")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("rpc_authenticate", done.stderr)
+            # As a program would write it.
+            with open(token_file, encoding="utf-8") as f:
+                token = f.read().strip()
+            host, port = address.rsplit(":", 1)
+            with socket.create_connection((host, int(port)), 10) as s:
+                s.sendall(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "rpc_authenticate",
+                                      "params": {"token": token}}).encode())
+                answers = s.makefile()
+                self.assertEqual(json.loads(answers.readline())["result"], True)
+                s.sendall(b'{"jsonrpc":"2.0","id":2,"method":"bdev_get_bdevs"}')
+                self.assertEqual(json.loads(answers.readline())["result"], [])
+            # On the unix socket nothing changed.
+            self.assertEqual(nacre("rpc", "-s", d.socket, "spdk_get_version").returncode, 0)
+
+    def test_a_token_of_ones_own_is_kept(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "token")
+            with open(path, "w", encoding="utf-8") as f:
+                f.write("a secret of one's own\n")
+            with Daemon("--rpc-tcp", "[::1]:0", "--rpc-token-file", path) as d:
+                done = nacre("rpc", "-s", d.ready["tcp"], "--token-file", path, "spdk_get_version")
+                self.assertEqual(done.returncode, 0, done.stderr)
+            with open(path, encoding="utf-8") as f:
+                self.assertEqual(f.read(), "a secret of one's own\n")
+            with open(path, "w", encoding="utf-8") as f:
+                f.write("short\n")
+            done = nacre("serve", "-r", folder + "/s", "--rpc-tcp", "127.0.0.1:0",
+                         "--rpc-token-file", path)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("less than 16 bytes", done.stderr)
+
+    def test_other_machines_are_not_listened_for(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for address in ("0.0.0.0:0", "localhost:0"):
+                done = nacre("serve", "-r", folder + "/s", "--rpc-tcp", address)
+                self.assertEqual(done.returncode, 1)
+                self.assertIn("127.0.0.1", done.stderr)
+            done = nacre("serve", "-r", folder + "/s", "--rpc-tcp", "5260")
+            self.assertEqual(done.returncode, 2)
+            self.assertIn("--rpc-tcp", done.stderr)
 
 
 if __name__ == "__main__":

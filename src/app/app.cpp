@@ -10,6 +10,7 @@
 #include <mutex>
 
 #include "modules/raid1/raid1.hpp"
+#include "nacre/core/bytes.hpp"
 #include "nacre/memory/memory_policy.hpp"
 #include "nacre/rpc/config.hpp"
 #include "nacre/rpc/server.hpp"
@@ -109,6 +110,7 @@ struct app::implementation final : rpc::lifecycle {
     std::unique_ptr<rpc::context> context;
     std::unique_ptr<rpc::dispatcher> dispatcher;
     std::unique_ptr<rpc::server> server;
+    std::unique_ptr<rpc::server> tcp_server;
     scope work;
     bool hooks_ran = false;
     bool shutting_down = false;
@@ -126,6 +128,7 @@ struct app::implementation final : rpc::lifecycle {
 
     // rpc::lifecycle
     task<outcome<>> initialized(rpc::context& here) override;
+    outcome<std::string> rpc_token();
     void request_shutdown(int signal_number) override;
     void end(int code) noexcept;
 };
@@ -228,11 +231,50 @@ task<outcome<>> app::implementation::bring_up() {
             co_return listening;
         }
     }
+    if (!options.rpc_tcp.empty()) {
+        outcome<std::string> token = rpc_token();
+        if (!token) co_return fail(std::move(token.error()));
+        rpc::server_options how;
+        how.path = options.rpc_tcp;
+        how.token = std::move(*token);
+        tcp_server = std::make_unique<rpc::server>(*dispatcher, std::move(how));
+        outcome<> listening = tcp_server->listen();
+        if (!listening) {
+            tcp_server.reset();
+            co_return listening;
+        }
+        options.rpc_tcp = tcp_server->path();
+    }
     // In startup, load_config of the first pass may have started it.
     if (options.wait_for_rpc || context->current_state() != rpc::state::startup)
         co_return outcome<>();
     outcome<> started = co_await context->start();
     co_return started;
+}
+
+/// Of --rpc-tcp: what its file holds, or a new one.
+outcome<std::string> app::implementation::rpc_token() {
+    constexpr std::size_t bytes_min = 16;
+    constexpr std::size_t bytes_max = 1024;
+    if (options.rpc_token_file.empty()) options.rpc_token_file = options.rpc_socket + ".token";
+    const std::string& path = options.rpc_token_file;
+    if (!home_world.file_exists(path)) {
+        std::array<std::byte, 32> random;
+        home_world.fill_random(random);
+        std::string token = to_hex(random);
+        outcome<> written = home_world.write_text(path, token + "\n");
+        if (!written) return fail(std::move(written.error()));
+        return token;
+    }
+    outcome<std::string> token = home_world.read_text(path, bytes_max);
+    if (!token) return token;
+    while (!token->empty() && (token->back() == '\n' || token->back() == '\r')) token->pop_back();
+    if (token->size() < bytes_min)
+        return fail(EINVAL,
+                    fmt::format("{}: a token of less than {} bytes; remove the file to have "
+                                "one made",
+                                path, bytes_min));
+    return token;
 }
 
 task<outcome<>> app::implementation::initialized(rpc::context&) {
@@ -354,6 +396,8 @@ task<void> app::implementation::shut_down() {
         result<> left = co_await member_left.wait();
         (void)left;
     }
+    if (tcp_server) co_await tcp_server->close();
+    tcp_server.reset();
     if (server) co_await server->close();
     server.reset();
     if (exports) co_await exports->close();

@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 
 #include "nacre/core/parse.hpp"
+#include "nacre/core/uri.hpp"
 
 namespace nacre {
 namespace {
@@ -76,6 +77,18 @@ void app_options::add_to(CLI::App& command) {
     command.add_option("-r,--rpc-socket", rpc_socket, "Path of the RPC socket")
         ->type_name("PATH")
         ->group(group);
+    command
+        .add_option("--rpc-tcp", rpc_tcp,
+                    "Answer RPC there, too, to who has the token: 127.0.0.1:5260 (port 0: a free "
+                    "one)")
+        ->type_name("ADDRESS")
+        ->group(group);
+    command
+        .add_option("--rpc-token-file", rpc_token_file,
+                    "Holds the token for --rpc-tcp; made if there is none (default: the RPC "
+                    "socket's path with .token)")
+        ->type_name("FILE")
+        ->group(group);
     CLI::Option* file =
         command.add_option("-c,--config", config_file, "Configuration, as save_config writes it")
             ->type_name("FILE")
@@ -116,6 +129,15 @@ outcome<> app_options::check() const {
                                         cores.to_list()));
     if (wait_for_rpc && rpc_socket.empty())
         return fail(EINVAL, "--wait-for-rpc: needs an RPC socket to wait on (--rpc-socket)");
+    std::string_view address(rpc_tcp);
+    const bool any_port = address.ends_with(":0");
+    if (any_port) address.remove_suffix(2);
+    if (!rpc_tcp.empty() && !parse_host_and_port(address, any_port ? 1 : 0))
+        return fail(EINVAL, fmt::format("--rpc-tcp {}: not an address with a port, such as "
+                                        "127.0.0.1:5260",
+                                        rpc_tcp));
+    if (!rpc_tcp.empty() && rpc_socket.empty() && rpc_token_file.empty())
+        return fail(EINVAL, "--rpc-tcp: needs a token; say where it is (--rpc-token-file)");
     if (reactors == 0 || reactors > reactor::reactors_max)
         return fail(EINVAL,
                     fmt::format("{} reactors: must be 1 to {}", reactors, reactor::reactors_max));

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "nacre/bdev/latency_histogram.hpp"
 
+#include <algorithm>
+
 #include "nacre/core/histogram.hpp"
 #include "nacre/core/random.hpp"
 #include "nacre/runtime/sleep.hpp"

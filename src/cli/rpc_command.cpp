@@ -19,6 +19,7 @@ constexpr const char* quickstart_socket = "./nacre-data/rpc.sock";
 
 struct rpc_arguments {
     std::string socket;
+    std::string token_file;
     std::string method;
     std::vector<std::string> parameters;
     std::string timeout = "60";
@@ -85,6 +86,11 @@ int call(const rpc::method_table& known, const rpc_arguments& a) {
     }
     rpc::client_options options;
     options.timeout_ns = static_cast<std::uint64_t>(timeout->count());
+    if (!a.token_file.empty()) {
+        outcome<std::string> token = real_world().read_text(a.token_file, 1024);
+        if (!token) return report_failure(token.error().message);
+        options.token = token->substr(0, token->find_first_of("\r\n"));
+    }
     const std::string socket = a.socket.empty() ? default_socket() : a.socket;
     outcome<rpc::reply> answered =
         rpc::call_once(real_world(), socket, a.method, std::move(*params), options);
@@ -126,9 +132,12 @@ void add_rpc(CLI::App& program, action& chosen) {
     rpc.add_option("parameters", a->parameters, "name=value …, or one JSON object")
         ->type_name("PARAMETERS");
     rpc.add_option("-s,--socket", a->socket,
-                   "Its RPC socket; if absent ./nacre-data/rpc.sock where there is one, else "
+                   "Its RPC socket, or 127.0.0.1:PORT; if absent ./nacre-data/rpc.sock where there "
+                   "is one, else "
                    "/var/tmp/nacre.sock")
-        ->type_name("PATH");
+        ->type_name("PATH|ADDRESS");
+    rpc.add_option("--token-file", a->token_file, "Holds the token that `serve --rpc-tcp` asks for")
+        ->type_name("FILE");
     rpc.add_option("-t,--timeout", a->timeout, "Seconds to wait for the answer")
         ->capture_default_str();
     rpc.add_flag("--json", a->print_json, "Print the answer, or the error, as one line of JSON");

@@ -62,16 +62,23 @@ void print_json(app& application) {
     json::array exports;
     for (const nbd::export_info& e : application.exports().list())
         exports.emplace_back(json::encode(e));
-    const json::value line(json::object{{"pid", real_world().process_id()},
-                                        {"socket", application.options().rpc_socket},
-                                        {"exports", std::move(exports)}});
-    fmt::print("{}\n", line.dump());
+    json::object line{{"pid", real_world().process_id()},
+                      {"socket", application.options().rpc_socket},
+                      {"exports", std::move(exports)}};
+    if (!application.options().rpc_tcp.empty()) {
+        line.append("tcp", application.options().rpc_tcp);
+        line.append("token_file", application.options().rpc_token_file);
+    }
+    fmt::print("{}\n", json::value(std::move(line)).dump());
 }
 
 void print_for_people(app& application) {
     fmt::print("nacre {} is ready (process {}{}).\n", NACRE_VERSION, real_world().process_id(),
                application.options().wait_for_rpc ? ", waits for framework_start_init" : "");
     fmt::print("  RPC   {}\n", application.options().rpc_socket);
+    if (!application.options().rpc_tcp.empty())
+        fmt::print("  RPC   {}  (token in {})\n", application.options().rpc_tcp,
+                   application.options().rpc_token_file);
     for (const nbd::export_info& e : application.exports().list())
         fmt::print("  NBD   {}  ({}, {}{})\n", e.uri, e.bdev_name, format_size(e.size_bytes),
                    e.readonly ? ", read-only" : "");

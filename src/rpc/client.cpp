@@ -42,10 +42,12 @@ client::~client() { close(); }
 
 outcome<> client::connect(const std::string& path) {
     close();
-    outcome<int> fd = world_.connect_unix(path);
+    const std::optional<host_and_port> tcp = tcp_address_of(path);
+    outcome<int> fd = tcp ? world_.connect_tcp(tcp->host, tcp->port) : world_.connect_unix(path);
     if (!fd) return fail(std::move(fd.error()));
     path_ = path;
     fd_ = *fd;
+    authenticated_ = options_.token.empty();
     framer_ = std::make_unique<json::framer>(options_.answer_bytes_max);
     return {};
 }
@@ -56,6 +58,11 @@ void client::close() noexcept {
 
 task<outcome<reply>> client::call(std::string method, json::value params) {
     if (fd_ < 0) co_return fail(ENOTCONN, method + ": not connected to a server");
+    if (!std::exchange(authenticated_, true)) {
+        json::value secret(json::object{{"token", options_.token}});
+        outcome<reply> admitted = co_await call("rpc_authenticate", std::move(secret));
+        if (!admitted || !*admitted) co_return admitted;
+    }
     const std::uint64_t id = next_id_++;
     json::object request{{"jsonrpc", "2.0"}, {"method", method}, {"id", id}};
     if (!params.is_null()) request.append("params", std::move(params));

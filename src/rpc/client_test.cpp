@@ -44,6 +44,55 @@ TEST(rpc_client, calls_methods_and_says_why_it_cannot) {
     for (std::uint64_t seed = 1; seed <= 5; ++seed) fixture({.seed = seed}).run(&calls);
 }
 
+constexpr const char* tcp_address = "127.0.0.1:5260";
+constexpr const char* secret = "0123456789abcdef";
+fixture_options over_tcp() { return {.server = {.path = tcp_address, .token = secret}}; }
+
+task<void> authenticates(fixture& f) {
+    client known(f.outside, {.token = secret});
+    outcome<> connected = known.connect(tcp_address);
+    EXPECT_TRUE(connected) << connected.error().message;
+    for (int i = 0; i < 2; ++i) {
+        json::value params = json::object{{"value", i}};
+        outcome<reply> got = co_await known.call("test_echo", std::move(params));
+        EXPECT_TRUE(got && *got) << "the token is sent once, and then calls are answered";
+    }
+    for (const char* token : {"0123456789abcdeF", "0123456789abcdef0", "", "0"}) {
+        client stranger(f.outside, {.token = token});
+        connected = stranger.connect(tcp_address);
+        EXPECT_TRUE(connected);
+        outcome<reply> got = co_await stranger.call("test_count");
+        EXPECT_TRUE(got && !*got) << token;
+        if (got && !*got) {
+            EXPECT_EQ(got->error().code, -EACCES);
+        }
+        got = co_await stranger.call("test_count");
+        EXPECT_FALSE(got.has_value()) << "and the connection is closed";
+    }
+    json::value params = json::object{{"value", 7}};
+    outcome<reply> got = co_await known.call("test_echo", std::move(params));
+    EXPECT_TRUE(got && *got) << "others are not disturbed";
+}
+TEST(rpc_client, is_admitted_over_tcp_with_the_token_alone) {
+    for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+        fixture_options o = over_tcp();
+        o.seed = seed;
+        fixture(o).run(&authenticates);
+    }
+}
+
+TEST(rpc_server, listens_for_this_machine_alone_and_never_without_a_token) {
+    for (const auto& [path, token] :
+         {std::pair{"0.0.0.0:5260", secret}, {"192.0.2.1:5260", secret}, {"127.0.0.1:5260", ""}}) {
+        fixture f({.server = {.path = path, .token = token}});
+        outcome<> listening = f.listener.listen();
+        EXPECT_FALSE(listening.has_value()) << path;
+        if (!listening) {
+            EXPECT_TRUE(listening.error().code.is(EPERM)) << listening.error().message;
+        }
+    }
+}
+
 task<void> gives_up(fixture& f) {
     client c(f.outside, {.timeout_ns = 10'000'000});
     outcome<> connected = c.connect("/rpc.sock");

@@ -12,6 +12,14 @@ namespace {
 
 constexpr std::size_t input_bytes = 16 * 1024;
 
+/// Takes as long wherever they differ.
+bool same_secret(std::string_view given, std::string_view wanted) noexcept {
+    unsigned difference = given.size() == wanted.size() ? 0 : 1;
+    for (std::size_t i = 0; i < given.size(); ++i)
+        difference |= static_cast<unsigned char>(given[i] ^ wanted[i % wanted.size()]);
+    return difference == 0;
+}
+
 }  // namespace
 
 connection::connection(dispatcher& target, const server_options& options,
@@ -20,6 +28,7 @@ connection::connection(dispatcher& target, const server_options& options,
       options_(options),
       statistics_(statistics),
       fd_(fd),
+      authenticated_(options.token.empty()),
       framer_(options.request_bytes_max),
       input_(std::make_unique<char[]>(input_bytes)) {}
 
@@ -88,9 +97,31 @@ bool connection::take_message(std::string_view text) {
         return refuse(message.error().message);
     }
     ++statistics_.requests;
+    if (!authenticated_) return authenticate(*message);
     ++in_flight_;
     requests_.spawn(answer(std::move(*message)));
     return true;
+}
+
+bool connection::authenticate(const json::value& message) {
+    const json::value* id = message.find("id");
+    json::object answer{{"jsonrpc", "2.0"}, {"id", id == nullptr ? json::value() : *id}};
+    const std::optional<std::string_view> given = message["params"]["token"].as_string();
+    authenticated_ = message["method"].as_string() == "rpc_authenticate" && given &&
+                     same_secret(*given, options_.token);
+    if (authenticated_) {
+        answer.append("result", true);
+    } else {
+        log::warning("rpc", fmt::format("{}: a client did not begin with rpc_authenticate and the "
+                                        "right token; its connection is closed",
+                                        options_.path));
+        answer.append("error", request_error(-EACCES,
+                                             "Permission denied: the first message must be "
+                                             "rpc_authenticate with this server's token")
+                                   .to_json());
+    }
+    send(json::value(std::move(answer)).dump() + "\n");
+    return authenticated_;
 }
 
 bool connection::refuse(std::string message) {

@@ -30,6 +30,8 @@ private:
     /// All that the framer can give; false when reading is over.
     [[nodiscard]] task<bool> take_messages();
     [[nodiscard]] bool take_message(std::string_view text);
+    /// The first message where the server has a token: whether there may be others.
+    [[nodiscard]] bool authenticate(const json::value& message);
     [[nodiscard]] bool refuse(std::string message);
     [[nodiscard]] task<void> answer(json::value message);
     void send(std::string_view text);
@@ -45,6 +47,7 @@ private:
     const server_options& options_;
     server_statistics& statistics_;
     const int fd_;
+    bool authenticated_;
     bool closing_ = false;
     bool gone_ = false;     // nobody takes answers any more
     bool sending_ = false;  // send_all is under way

@@ -20,9 +20,24 @@ server::~server() { NACRE_ASSERT(listener_fd_ < 0 && connections_open_ == 0); }
 
 outcome<> server::listen() {
     NACRE_ASSERT(listener_fd_ < 0);
-    auto fd = dispatcher_.here().home_world().listen_unix(options_.path);
+    world& outside = dispatcher_.here().home_world();
+    const std::optional<host_and_port> tcp = tcp_address_of(options_.path);
+    if (tcp && !tcp->host.starts_with("127.") && tcp->host != "::1")
+        return fail(EPERM, options_.path +
+                               ": not an address of this machine alone, such as "
+                               "127.0.0.1; reach it from elsewhere through a tunnel");
+    if (tcp && options_.token.empty())
+        return fail(EPERM, options_.path +
+                               ": every user of this machine can connect to it, so it "
+                               "needs a token");
+    auto fd = tcp ? outside.listen_tcp(tcp->host, tcp->port) : outside.listen_unix(options_.path);
     if (!fd) return fail(std::move(fd.error()));
     listener_fd_ = *fd;
+    if (tcp) {
+        if (auto port = outside.local_port(*fd); port)
+            options_.path =
+                fmt::format("{}{}", options_.path.substr(0, options_.path.rfind(':') + 1), *port);
+    }
     acceptor_.spawn(accept_clients());
     log::info("rpc", [&] { return fmt::format("listening on {}", options_.path); });
     return {};

@@ -9,10 +9,24 @@
 
 #include <sys/uio.h>
 
+#include <optional>
+
+#include "nacre/core/uri.hpp"
 #include "nacre/runtime/task.hpp"
 #include "nacre/runtime/thread.hpp"
 
 namespace nacre::rpc {
+
+/// Of "127.0.0.1:5260" and "[::1]:0" (any free port); nullopt for a path.
+[[nodiscard]] inline std::optional<host_and_port> tcp_address_of(std::string_view socket) {
+    if (socket.find('/') != std::string_view::npos) return std::nullopt;
+    const bool any_port = socket.ends_with(":0");
+    if (any_port) socket.remove_suffix(2);
+    outcome<host_and_port> address = parse_host_and_port(socket, any_port ? 1 : 0);
+    if (!address) return std::nullopt;
+    if (any_port) address->port = 0;
+    return std::move(*address);
+}
 
 class [[nodiscard]] socket_io : public io_request {
 public:

@@ -82,6 +82,7 @@ public:
     outcome<int> listen_tcp(const std::string&, std::uint16_t) override { return none(); }
     outcome<std::uint16_t> local_port(int) override { return none(); }
     outcome<int> connect_unix(const std::string&) override { return none(); }
+    outcome<int> connect_tcp(const std::string&, std::uint16_t) override { return none(); }
     void shutdown_socket(int) noexcept override {}
     void close_socket(int) noexcept override {}
 

@@ -194,7 +194,10 @@ TEST(task, without_memory_for_any_one_frame_ends_with_an_error_and_leaks_nothing
         EXPECT_FALSE(done.has_value()) << "frame " << n;
         ASSERT_LT(n, 1000U);
     }
-    EXPECT_EQ(n, 12U);  // tree, 2 branches, 3 leaves each, 2 leaves: each was missing once
+    // Tree, 2 branches, 3 leaves each, 2 leaves: each was missing once. An optimising clang keeps
+    // some of them in their callers' frames.
+    EXPECT_LE(n, 12U);
+    EXPECT_GE(n, 4U);
 }
 
 }  // namespace

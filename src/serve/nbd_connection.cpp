@@ -85,6 +85,7 @@ task<void> connection::receive_requests() {
     }
     if (closing_) (void)parse();  // what has arrived already is told why
     if (payload_of_ != nullptr) release(*std::exchange(payload_of_, nullptr));
+    received_all_ = true;
     end_receiving(linger_ended_ns);
 }
 
@@ -249,7 +250,7 @@ void connection::release(request& r) noexcept {
 
 task<result<>> connection::send_replies() {
     while (true) {
-        while (replies_first_ == nullptr && (!ended_ || in_flight_ != 0))
+        while (replies_first_ == nullptr && (!received_all_ || in_flight_ != 0))
             co_await reply_ready_.wait();
         if (replies_first_ == nullptr) break;
         std::int32_t n = -EPIPE;

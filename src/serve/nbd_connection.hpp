@@ -121,8 +121,9 @@ private:
     std::size_t skip_left_ = 0;  // payload of a write that was refused
     std::array<iovec, 2> receive_vectors_{};
     wait_point room_;
-    bool closing_ = false;  // requests get ESHUTDOWN
-    bool ended_ = false;    // nothing is received any more
+    bool closing_ = false;       // requests get ESHUTDOWN
+    bool ended_ = false;         // nothing is received any more
+    bool received_all_ = false;  // and no request begins any more
 
     // Requests, from their header to the last byte of their reply.
     unsigned in_flight_ = 0;

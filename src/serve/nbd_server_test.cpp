@@ -134,6 +134,27 @@ TEST(nbd_server, answers_what_is_in_flight_before_an_export_goes) {
     });
 }
 
+TEST(nbd_server, closes_while_requests_arrive) {
+    for (std::uint64_t seed = 1; seed <= 200; ++seed) {
+        fixture({.seed = seed}).run([](fixture& f) -> task<void> {
+            test_client client(f);
+            const bool went = co_await client.go("tray0");
+            EXPECT_TRUE(went);
+            std::string requests;
+            for (std::uint64_t i = 1; i <= 8; ++i)
+                requests += test_client::request(command::read, i, 0, 4096);
+            co_await client.send(std::move(requests));
+            for (std::uint64_t turns = f.outside.dice().below(12); turns != 0; --turns)
+                co_await yield();
+            export_selector which;
+            which.export_name = "tray0";
+            outcome<> removed = co_await f.target.remove_export(which);
+            EXPECT_TRUE(removed);
+            EXPECT_EQ(f.target.connections(), 0U);
+        });
+    }
+}
+
 TEST(nbd_server, ends_exports_whose_bdev_is_removed_and_tells_their_clients) {
     fixture().run([](fixture& f) -> task<void> {
         test_client client(f);

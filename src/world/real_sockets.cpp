@@ -37,6 +37,32 @@ outcome<sockaddr_un> unix_address(const std::string& path) {
     return address;
 }
 
+struct tcp_address {
+    sockaddr_storage storage{};
+    socklen_t length = 0;
+    [[nodiscard]] const sockaddr* raw() const noexcept {
+        return reinterpret_cast<const sockaddr*>(&storage);
+    }
+};
+
+outcome<tcp_address> parse_tcp_address(const std::string& address, std::uint16_t port) {
+    tcp_address made;
+    auto* v4 = reinterpret_cast<sockaddr_in*>(&made.storage);
+    auto* v6 = reinterpret_cast<sockaddr_in6*>(&made.storage);
+    if (::inet_pton(AF_INET, address.c_str(), &v4->sin_addr) == 1) {
+        v4->sin_family = AF_INET;
+        v4->sin_port = htons(port);
+        made.length = sizeof *v4;
+    } else if (::inet_pton(AF_INET6, address.c_str(), &v6->sin6_addr) == 1) {
+        v6->sin6_family = AF_INET6;
+        v6->sin6_port = htons(port);
+        made.length = sizeof *v6;
+    } else {
+        return fail(EINVAL, fmt::format("{}: not a numeric IPv4 or IPv6 address", address));
+    }
+    return made;
+}
+
 }  // namespace
 
 outcome<int> posix_world::listen_unix(const std::string& path) {
@@ -68,28 +94,15 @@ outcome<int> posix_world::listen_unix(const std::string& path) {
 
 outcome<int> posix_world::listen_tcp(const std::string& address, std::uint16_t port) {
     const std::string name = fmt::format("{}:{}", address, port);
-    sockaddr_storage storage{};
-    socklen_t length = 0;
-    auto* v4 = reinterpret_cast<sockaddr_in*>(&storage);
-    auto* v6 = reinterpret_cast<sockaddr_in6*>(&storage);
-    if (::inet_pton(AF_INET, address.c_str(), &v4->sin_addr) == 1) {
-        v4->sin_family = AF_INET;
-        v4->sin_port = htons(port);
-        length = sizeof *v4;
-    } else if (::inet_pton(AF_INET6, address.c_str(), &v6->sin6_addr) == 1) {
-        v6->sin6_family = AF_INET6;
-        v6->sin6_port = htons(port);
-        length = sizeof *v6;
-    } else {
-        return fail(EINVAL, fmt::format("{}: not a numeric IPv4 or IPv6 address", address));
-    }
-    const int fd = ::socket(storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    outcome<tcp_address> where = parse_tcp_address(address, port);
+    if (!where) return fail(std::move(where.error()));
+    const int fd =
+        ::socket(where->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) return socket_failure(errno, "make a socket", name);
     const int on = 1;
     ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // accepted sockets inherit it
-    if (::bind(fd, reinterpret_cast<sockaddr*>(&storage), length) != 0 ||
-        ::listen(fd, backlog) != 0) {
+    if (::bind(fd, where->raw(), where->length) != 0 || ::listen(fd, backlog) != 0) {
         const int error_number = errno;
         ::close(fd);
         return socket_failure(error_number, "listen", name);
@@ -120,6 +133,23 @@ outcome<int> posix_world::connect_unix(const std::string& path) {
         return fail(error_number, fmt::format("{}: cannot connect: {}; is `nacre serve` running?",
                                               path, std::strerror(error_number)));
     }
+    return fd;
+}
+
+outcome<int> posix_world::connect_tcp(const std::string& address, std::uint16_t port) {
+    const std::string name = fmt::format("{}:{}", address, port);
+    outcome<tcp_address> where = parse_tcp_address(address, port);
+    if (!where) return fail(std::move(where.error()));
+    const int fd = ::socket(where->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return socket_failure(errno, "make a socket", name);
+    if (::connect(fd, where->raw(), where->length) != 0) {
+        const int error_number = errno;
+        ::close(fd);
+        return fail(error_number, fmt::format("{}: cannot connect: {}; is `nacre serve` running?",
+                                              name, std::strerror(error_number)));
+    }
+    const int on = 1;
+    ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     return fd;
 }
 

@@ -49,6 +49,7 @@ public:
     [[nodiscard]] outcome<int> listen_tcp(const std::string& address, std::uint16_t port) override;
     [[nodiscard]] outcome<std::uint16_t> local_port(int fd) override;
     [[nodiscard]] outcome<int> connect_unix(const std::string& path) override;
+    [[nodiscard]] outcome<int> connect_tcp(const std::string& address, std::uint16_t port) override;
     void shutdown_socket(int fd) noexcept override;
     void close_socket(int fd) noexcept override;
 

@@ -48,6 +48,12 @@ struct app_options {
 
     /// Path of the RPC server's socket; empty: none.
     std::string rpc_socket = {};
+    /// A loopback address with a port (0: a free one) where the RPC server listens, too, for who
+    /// has the token; empty: none.
+    std::string rpc_tcp = {};
+    /// The file that holds the token; made with a random one if there is none. Empty: rpc_socket
+    /// with .token behind it.
+    std::string rpc_token_file = {};
     /// State startup lasts until the RPC framework_start_init.
     bool wait_for_rpc = false;
 

@@ -24,6 +24,8 @@ struct client_options {
     std::uint64_t timeout_ns = 60'000'000'000;
     /// Of one answer.
     std::size_t answer_bytes_max = 64 * 1024 * 1024;
+    /// Sent by rpc_authenticate before the first call; empty: not.
+    std::string token = {};
 };
 
 class client {
@@ -34,6 +36,7 @@ public:
     client(const client&) = delete;
     client& operator=(const client&) = delete;
 
+    /// To a unix socket's path, or to 127.0.0.1:5260.
     [[nodiscard]] outcome<> connect(const std::string& path);
     void close() noexcept;
     /// `params` null: none are sent. ETIMEDOUT, ECONNRESET when the server went away first.
@@ -45,6 +48,7 @@ private:
     client_options options_;
     std::string path_;
     int fd_ = -1;
+    bool authenticated_ = false;
     std::uint64_t next_id_ = 1;
     std::unique_ptr<char[]> input_;  // what the framer still looks at between two calls
     std::unique_ptr<json::framer> framer_;

@@ -29,7 +29,11 @@
 namespace nacre::rpc {
 
 struct server_options {
+    /// A unix socket's path, or a loopback address with a port, 127.0.0.1:5260 (0: a free one),
+    /// which needs a token.
     std::string path = "/var/tmp/nacre.sock";
+    /// If there is one, a connection's first message must be rpc_authenticate with it.
+    std::string token = {};
     std::size_t request_bytes_max = 256 * 1024;
     std::size_t request_values_max = 8192;
     /// Further ones wait in the listener's backlog.
@@ -57,7 +61,8 @@ public:
     server(const server&) = delete;
     server& operator=(const server&) = delete;
 
-    /// On the thread where it then lives, once. EADDRINUSE if another process holds the path.
+    /// On the thread where it then lives, once. EADDRINUSE if another process holds the path; EPERM
+    /// for an address that others than this machine reach, or without a token.
     [[nodiscard]] outcome<> listen();
     /// Accepts no more, asks outstanding requests to stop, sends what is answered, closes.
     [[nodiscard]] task<void> close();

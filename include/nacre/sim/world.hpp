@@ -122,7 +122,7 @@ public:
     void restart();
 
     // Sockets, beside what nacre::world has.
-    [[nodiscard]] outcome<int> connect_tcp(const std::string& address, std::uint16_t port);
+    [[nodiscard]] outcome<int> connect_tcp(const std::string& address, std::uint16_t port) override;
     /// The peer reads to the end and then 0; this side still receives.
     void half_close(int fd) noexcept;
 

@@ -119,6 +119,8 @@ public:
                                                   std::uint16_t port) = 0;
     [[nodiscard]] virtual outcome<std::uint16_t> local_port(int fd) = 0;
     [[nodiscard]] virtual outcome<int> connect_unix(const std::string& path) = 0;
+    [[nodiscard]] virtual outcome<int> connect_tcp(const std::string& address,
+                                                   std::uint16_t port) = 0;
     virtual void shutdown_socket(int fd) noexcept = 0;
     /// Closes a socket; for a unix listener also removes its path and lock.
     virtual void close_socket(int fd) noexcept = 0;
