@@ -11,9 +11,7 @@ if(TARGET nacre)
     install(TARGETS nacre RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 
-# The room of the program itself is no part of the library.
 set(rooms ${NACRE_ROOMS})
-list(REMOVE_ITEM rooms nacre_cli)
 if(rooms)
     set(objects "")
     foreach(room IN LISTS rooms)

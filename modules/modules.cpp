@@ -11,6 +11,7 @@
 #include "modules/passthru/passthru.hpp"
 #include "modules/raid1/raid1.hpp"
 #include "modules/split/split.hpp"
+#include "nacre/bdev/bdev_kind.hpp"
 
 namespace nacre {
 namespace {
@@ -60,6 +61,19 @@ task<outcome<>> create_bases(bdev_registry& registry, uri& address,
     co_return outcome<>();
 }
 
+/// By the table, or by a kind that the application brought along.
+task<outcome<std::string>> create(bdev_registry& registry, uri address) {
+    const auto* scheme = std::ranges::find(table, address.scheme(), &bdev_scheme::name);
+    if (scheme != std::end(table)) return scheme->create(registry, std::move(address));
+    const bdev_kind& kind = *registry.find_kind(address.scheme());
+    return create_of_kind(registry, kind, std::move(address));
+}
+
+bool known(const bdev_registry& registry, std::string_view scheme) {
+    return std::ranges::find(table, scheme, &bdev_scheme::name) != std::end(table) ||
+           registry.find_kind(scheme) != nullptr;
+}
+
 }  // namespace
 
 std::span<const bdev_scheme> bdev_schemes() noexcept { return table; }
@@ -67,16 +81,14 @@ std::span<const bdev_scheme> bdev_schemes() noexcept { return table; }
 task<outcome<std::string>> create_from_uri(bdev_registry& registry, std::string address) {
     outcome<uri> parsed = uri::parse(address);
     if (!parsed) co_return fail(std::move(parsed.error()));
-    const auto* scheme = std::find_if(std::begin(table), std::end(table),
-                                      [&](const auto& s) { return s.name == parsed->scheme(); });
-    if (scheme == std::end(table))
+    if (!known(registry, parsed->scheme()))
         co_return fail(EINVAL,
                        address + ": no such kind of block device; known are " + known_schemes());
     std::vector<std::string> made;
     outcome<> based = co_await create_bases(registry, *parsed, made);
     outcome<std::string> created = fail(EINVAL, std::string());
     if (based) {
-        task<outcome<std::string>> creation = scheme->create(registry, *parsed);
+        task<outcome<std::string>> creation = create(registry, *parsed);
         created = co_await std::move(creation);
     } else {
         created = fail(std::move(based.error()));

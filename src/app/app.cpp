@@ -7,12 +7,15 @@
 #include <array>
 #include <csignal>
 #include <cstdlib>
+#include <deque>
 #include <mutex>
 
 #include "modules/raid1/raid1.hpp"
+#include "nacre/bdev/bdev_kind.hpp"
 #include "nacre/core/bytes.hpp"
 #include "nacre/memory/memory_policy.hpp"
 #include "nacre/rpc/config.hpp"
+#include "nacre/rpc/kind_methods.hpp"
 #include "nacre/rpc/server.hpp"
 #include "nacre/serve/nbd.hpp"
 #include "nacre/world/process.hpp"
@@ -98,6 +101,8 @@ struct app::implementation final : rpc::lifecycle {
     app_options options;
     world& home_world;
     std::vector<hook> start_hooks;
+    std::vector<const bdev_kind*> kinds;
+    std::deque<rpc::kind_methods> methods_of_kinds;
     std::vector<hook> shutdown_hooks;
     std::optional<rpc::configuration> configuration;
     std::unique_ptr<runtime> host;
@@ -137,6 +142,8 @@ app::app(app_options options, world& w)
     : implementation_(std::make_unique<implementation>(*this, std::move(options), w)) {}
 
 app::~app() { stop(); }
+
+void app::add_kind(const bdev_kind& kind) { implementation_->kinds.push_back(&kind); }
 
 void app::on_start(hook function) { implementation_->start_hooks.push_back(std::move(function)); }
 void app::on_shutdown(hook function) {
@@ -208,7 +215,12 @@ task<outcome<>> app::implementation::bring_up() {
     bdevs = std::make_unique<bdev_registry>(*host);
     (void)raid1_module::of(*bdevs);  // from now on arrays assemble
     exports = std::make_unique<nbd::server>(*bdevs);
-    context = std::make_unique<rpc::context>(*host, *bdevs, rpc::all_methods());
+    rpc::method_table methods = rpc::all_methods();
+    for (const bdev_kind* kind : kinds) {
+        bdevs->add_kind(*kind);
+        methods_of_kinds.emplace_back(*kind).add_to(methods);
+    }
+    context = std::make_unique<rpc::context>(*host, *bdevs, std::move(methods));
     context->add_subsystems(rpc::all_subsystems());
     context->set_lifecycle(this);
     rpc::process_identity who;

@@ -90,6 +90,8 @@ std::uint64_t child_io::block_size() const noexcept {
 bdev::bdev(bdev_attributes attributes)
     : attributes_(std::move(attributes)), blocks_(attributes_.blocks.value()) {}
 
+buffer_pool& bdev::buffers() noexcept { return registry_->buffers().here(); }
+
 bdev::~bdev() { NACRE_ASSERT(channels_.empty()); }
 
 task<void> bdev::close() { co_return; }

@@ -6,19 +6,26 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 namespace CLI {
 class App;
+}
+
+namespace nacre {
+struct bdev_kind;
 }
 
 namespace nacre::cli {
 
 /// What main() runs once the command line has been parsed.
 using action = std::function<int()>;
+/// Those that the program has besides nacre's own; they outlive it.
+using bdev_kinds = std::vector<const bdev_kind*>;
 
-void add_serve(CLI::App& program, action& chosen);
-void add_rpc(CLI::App& program, action& chosen);
-void add_perf(CLI::App& program, action& chosen);
+void add_serve(CLI::App& program, action& chosen, const bdev_kinds& kinds);
+void add_rpc(CLI::App& program, action& chosen, const bdev_kinds& kinds);
+void add_perf(CLI::App& program, action& chosen, const bdev_kinds& kinds);
 void add_sim(CLI::App& program, action& chosen);
 void add_tour(CLI::App& program, action& chosen);
 

@@ -29,6 +29,7 @@ struct perf_arguments {
     std::string distribution = "random";
     std::string verify;
     bool print_json = false;
+    bdev_kinds kinds;
 };
 
 void show_progress(double seconds, std::uint64_t operations) {
@@ -91,6 +92,7 @@ task<int> measure(bdev_registry& registry, const perf_arguments* arguments) {
 
 task<int> measure_alone(runtime* rt, const perf_arguments* arguments) {
     bdev_registry registry(*rt);
+    for (const bdev_kind* kind : arguments->kinds) registry.add_kind(*kind);
     int status = co_await measure(registry, arguments);
     co_await registry.remove_all();
     co_return status;
@@ -105,6 +107,7 @@ int run_configured(const perf_arguments& a, reactor_mode mode) {
     how.mode = mode;
     how.handle_signals = false;
     app application(std::move(how));
+    for (const bdev_kind* kind : a.kinds) application.add_kind(*kind);
     if (outcome<> started = application.start(); !started)
         return report_failure(started.error().message);
     const int status = application.block_on(measure(application.bdevs(), &a));
@@ -165,8 +168,9 @@ int report_failure(const std::string& sentence) {
     return 1;
 }
 
-void add_perf(CLI::App& program, action& chosen) {
+void add_perf(CLI::App& program, action& chosen, const bdev_kinds& kinds) {
     auto a = std::make_shared<perf_arguments>();
+    a->kinds = kinds;
     CLI::App& perf = *program.add_subcommand(
         "perf", "Load a block device and measure it (options as fio names them)");
     perf.footer(

@@ -5,11 +5,13 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <deque>
 #include <memory>
 
 #include "commands.hpp"
 #include "nacre/core/parse.hpp"
 #include "nacre/rpc/client.hpp"
+#include "nacre/rpc/kind_methods.hpp"
 #include "nacre/rpc/server.hpp"
 
 namespace nacre::cli {
@@ -105,8 +107,10 @@ int call(const rpc::method_table& known, const rpc_arguments& a) {
         fmt::format("{}: {} (code {})", a.method, reply.error().message, reply.error().code));
 }
 
-int run(const rpc_arguments& a) {
-    const rpc::method_table known = rpc::all_methods();
+int run(const rpc_arguments& a, const bdev_kinds& kinds) {
+    rpc::method_table known = rpc::all_methods();
+    std::deque<rpc::kind_methods> added;
+    for (const bdev_kind* kind : kinds) added.emplace_back(*kind).add_to(known);
     if (a.list) return list_methods(known, a.method, a.print_json);
     if (a.help_method) return document_method(known, a.method, a.print_json);
     if (!a.method.empty()) return call(known, a);
@@ -116,7 +120,7 @@ int run(const rpc_arguments& a) {
 
 }  // namespace
 
-void add_rpc(CLI::App& program, action& chosen) {
+void add_rpc(CLI::App& program, action& chosen, const bdev_kinds& kinds) {
     auto a = std::make_shared<rpc_arguments>();
     CLI::App& rpc = *program.add_subcommand("rpc", "Call a method of a running `nacre serve`");
     rpc.footer(
@@ -146,7 +150,7 @@ void add_rpc(CLI::App& program, action& chosen) {
                                      "their names");
     rpc.add_flag("--help-method", a->help_method, "Say what METHOD is for and what it takes")
         ->excludes(list);
-    rpc.callback([a, &chosen] { chosen = [a] { return run(*a); }; });
+    rpc.callback([a, kinds, &chosen] { chosen = [a, kinds] { return run(*a, kinds); }; });
 }
 
 }  // namespace nacre::cli

@@ -99,7 +99,7 @@ void print_quickstart(app& application, const quickstart& start) {
         start.path("leg1.img"), uri, application.options().rpc_socket, real_world().process_id());
 }
 
-int run(serve_arguments& a) {
+int run(serve_arguments& a, const bdev_kinds& kinds) {
     if (a.with_quickstart && a.data.empty()) a.data = quickstart_folder;
     if (a.with_quickstart && !(a.options.config_file.empty() && a.options.config_text.empty())) {
         report_failure("--quickstart has a configuration of its own; leave --config out");
@@ -112,6 +112,7 @@ int run(serve_arguments& a) {
         return 2;
     }
     app application(a.options);
+    for (const bdev_kind* kind : kinds) application.add_kind(*kind);
     if (start) application.on_start([&start](app& running) { return start->bring_up(running); });
     if (outcome<> started = application.start(); !started)
         return report_failure(started.error().message);
@@ -127,7 +128,7 @@ int run(serve_arguments& a) {
 
 }  // namespace
 
-void add_serve(CLI::App& program, action& chosen) {
+void add_serve(CLI::App& program, action& chosen, const bdev_kinds& kinds) {
     auto a = std::make_shared<serve_arguments>();
     CLI::App& serve =
         *program.add_subcommand("serve", "The daemon: block devices, RPC server and exports");
@@ -142,7 +143,7 @@ void add_serve(CLI::App& program, action& chosen) {
     serve.add_flag("--json", a->print_json,
                    "Print one line when ready: {\"pid\", \"socket\", \"exports\"}");
     a->options.add_to(serve);
-    serve.callback([a, &chosen] { chosen = [a] { return run(*a); }; });
+    serve.callback([a, kinds, &chosen] { chosen = [a, kinds] { return run(*a, kinds); }; });
 }
 
 }  // namespace nacre::cli

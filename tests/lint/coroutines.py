@@ -179,8 +179,10 @@ def without_lambdas(code):
 
 
 def header_problems(path, code):
-    """Bodies in headers: only templates may have them, and what tests share (test_*.hpp)."""
-    if not path.endswith(".hpp") or os.path.basename(path).startswith("test_"):
+    """Bodies in headers: only templates may have them, and what tests share (test_*.hpp),
+    and examples, each of which one program includes."""
+    if not path.endswith(".hpp") or os.path.basename(path).startswith("test_") or \
+            path.startswith("examples/"):
         return
     for match in COROUTINE_WORD.finditer(code):
         if OPERATOR.search(code, 0, match.start()):

@@ -44,6 +44,7 @@ class server;
 namespace nacre {
 
 class app_member;
+struct bdev_kind;
 
 class app final {
 public:
@@ -59,6 +60,10 @@ public:
     /// Runs on the main thread when the configuration has been carried out; a failure ends the
     /// application with exit code 1.
     void on_start(hook function);
+    /// A kind of block device of the application's own (nacre/bdev/custom_bdev.hpp): by URI, by the
+    /// RPC methods bdev_<kind>_create and bdev_<kind>_delete, and in configurations. Its name is no
+    /// other's (asserted). `kind` outlives the app.
+    void add_kind(const bdev_kind& kind);
 
     // The OS thread that made it.
     /// A failure leaves nothing running. EBUSY if this process has an app.

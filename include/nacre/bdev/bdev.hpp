@@ -28,6 +28,7 @@ namespace nacre {
 
 class bdev_desc;
 class bdev_registry;
+class buffer_pool;
 class module_channel;
 
 /// Values of a zoned device, NVMe ZNS 1.1; all zero on a conventional one.
@@ -133,6 +134,8 @@ public:
 
 protected:
     explicit bdev(bdev_attributes attributes);
+    /// Buffers for I/O, of the calling thread. Once registered.
+    [[nodiscard]] buffer_pool& buffers() noexcept;
     /// Before registration only.
     [[nodiscard]] bdev_attributes& mutable_attributes() noexcept { return attributes_; }
 

@@ -19,6 +19,11 @@ public:
     }
     child_io(module_channel& channel, opcode code, lba first, block_count n) noexcept
         : channel_(channel), op_(code, first, n) {}
+    /// The same as `op`, which is of this or of another device.
+    child_io(module_channel& channel, const io_op& op) noexcept
+        : channel_(channel), op_(op.code, op.flags & io_op::flag_fua, op.first, op.data) {
+        op_.blocks = op.blocks;
+    }
     child_io(const child_io&) = delete;
     child_io& operator=(const child_io&) = delete;
 

@@ -22,6 +22,8 @@
 
 namespace nacre {
 
+struct bdev_kind;
+
 enum class access : std::uint8_t { read, write };
 
 enum class bdev_event : std::uint8_t {
@@ -133,6 +135,11 @@ public:
         add_examiner(added);
         return added;
     }
+    /// A kind of device of the application's own (bdev_kind.hpp), which outlives the registry.
+    void add_kind(const bdev_kind& kind);
+    /// Null if there is none of this name.
+    [[nodiscard]] const bdev_kind* find_kind(std::string_view name) const noexcept;
+
     /// Is told what happens to every device, when it has happened.
     class observer {
     public:
@@ -160,6 +167,7 @@ private:
     std::map<std::string, bdev*, std::less<>> by_name_;  // names, aliases, UUID texts
     std::vector<examiner*> examiners_;
     std::vector<std::unique_ptr<examiner>> owned_examiners_;
+    std::vector<const bdev_kind*> kinds_;
     std::vector<observer*> observers_;
     bool auto_examine_ = true;
     buffer_pools buffers_;
