@@ -90,6 +90,7 @@ void driver::begin(io_request& request) {
 
 int driver::refusal(const io_request& request, bool writable, bool direct) const noexcept {
     if (!of_files(request.what)) return ENOTSOCK;
+    if (request.what == kind::command) return ENOTTY;
     if (request.what != kind::read && request.what != kind::sync && request.what != kind::poll_in &&
         !writable)
         return EBADF;
@@ -233,8 +234,9 @@ void driver::fail_all() {
 }
 
 void driver::describe_blocked(std::string& out) const {
-    static constexpr std::array names{"read",     "write",  "sync",    "punch_hole", "zero_range",
-                                      "allocate", "accept", "receive", "send",       "poll_in"};
+    static constexpr std::array names{"read",       "write",    "sync",   "punch_hole",
+                                      "zero_range", "allocate", "accept", "receive",
+                                      "send",       "poll_in",  "command"};
     for (const operation& o : blocked_) {
         out += out.empty() ? "" : ", ";
         out += names[static_cast<std::size_t>(o.request->what)];

@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -90,6 +91,7 @@ outcome<int> posix_world::open_file(const std::string& path, const open_options&
     if (options.create) flags |= O_CREAT;
     if (options.exclusive) flags |= O_EXCL;
     if (options.direct) flags |= O_DIRECT;
+    if (options.at_once) flags |= O_NONBLOCK;
     const int fd = ::open(path.c_str(), flags, 0600);
     if (fd >= 0) return fd;
     // A file system without O_DIRECT says EINVAL; what was asked for is a wish, not a condition.
@@ -162,6 +164,25 @@ result<std::uint64_t> posix_world::seek_file(int fd, std::uint64_t offset, bool 
     const off_t at = ::lseek(fd, static_cast<off_t>(offset), data ? SEEK_DATA : SEEK_HOLE);
     if (at < 0) return fail(errno);
     return static_cast<std::uint64_t>(at);
+}
+
+outcome<std::span<const std::byte>> world::map_file(int, std::uint64_t, std::size_t) {
+    return fail(ENOTSUP, "this world maps no files");
+}
+void world::unmap_file(std::span<const std::byte>) noexcept {}
+
+outcome<std::span<const std::byte>> posix_world::map_file(int fd, std::uint64_t offset,
+                                                          std::size_t bytes) {
+    void* const at = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, fd, static_cast<off_t>(offset));
+    if (at == MAP_FAILED)
+        return fail(errno, fmt::format("descriptor {}: cannot map {} bytes at {}: {}", fd, bytes,
+                                       offset, std::strerror(errno)));
+    return std::span(static_cast<const std::byte*>(at), bytes);
+}
+
+void posix_world::unmap_file(std::span<const std::byte> mapped) noexcept {
+    // NOLINTNEXTLINE: munmap writes nothing
+    ::munmap(const_cast<std::byte*>(mapped.data()), mapped.size());
 }
 
 outcome<std::string> posix_world::read_text(const std::string& path, std::uint64_t bytes_max) {

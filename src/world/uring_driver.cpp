@@ -10,6 +10,8 @@
 
 #include <cstring>
 
+#include "nacre/core/assert.hpp"
+
 namespace nacre {
 namespace {
 
@@ -25,10 +27,11 @@ constexpr std::uint64_t ns_per_second = 1'000'000'000;
 outcome<std::unique_ptr<io_driver>> uring_driver::make(world& w, const driver_options& options) {
     std::unique_ptr<uring_driver> driver(new uring_driver(w));
     io_uring_params params{};
-    params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL;
+    const unsigned wide = options.wide_commands ? IORING_SETUP_SQE128 : 0;
+    params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL | wide;
     params.cq_entries = options.entries * 4;
     int rc = io_uring_queue_init_params(options.entries, &driver->ring_, &params);
-    if (rc == -EINVAL) {  // a kernel before 5.18 has no SUBMIT_ALL
+    if (rc == -EINVAL && wide == 0) {  // a kernel before 5.18 has no SUBMIT_ALL
         params = io_uring_params{};
         params.flags = IORING_SETUP_CQSIZE;
         params.cq_entries = options.entries * 4;
@@ -43,6 +46,7 @@ outcome<std::unique_ptr<io_driver>> uring_driver::make(world& w, const driver_op
                                      std::strerror(-rc), hint));
     }
     driver->ring_ready_ = true;
+    if (wide != 0) driver->command_bytes_max_ = wide_command_bytes_max;
     driver->headers_ = std::make_unique<msghdr[]>(params.sq_entries);
     driver->wake_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (driver->wake_fd_ < 0)
@@ -110,6 +114,7 @@ void uring_driver::prepare(io_uring_sqe& sqe, io_request& request) noexcept {
                 io_uring_prep_send(&sqe, request.fd, request.iov->iov_base, request.iov->iov_len,
                                    MSG_NOSIGNAL);
             } else {
+                NACRE_ASSERT(command_bytes_max_ == command_bytes_max);  // for the index
                 // The kernel copies it when the entry is submitted; the slot is free again after.
                 msghdr& header = headers_[static_cast<std::size_t>(&sqe - ring_.sq.sqes)];
                 header = msghdr{};
@@ -120,6 +125,9 @@ void uring_driver::prepare(io_uring_sqe& sqe, io_request& request) noexcept {
             break;
         case kind::poll_in:
             io_uring_prep_poll_add(&sqe, request.fd, POLLIN);
+            break;
+        case kind::command:
+            prepare_command(sqe, request);
             break;
     }
     if (request.file_slot >= 0) {
@@ -134,7 +142,8 @@ void uring_driver::prepare_transfer(io_uring_sqe& sqe, const io_request& request
     if (request.iov_count == 1 && request.iov->iov_len <= INT32_MAX) [[likely]] {
         const iovec& all = *request.iov;
         const auto bytes = static_cast<unsigned>(all.iov_len);
-        const int slot = registered_->find(all.iov_base, all.iov_len);
+        const bool copied = (request.flags & io_request::flag_copied) != 0;
+        const int slot = copied ? -1 : registered_->find(all.iov_base, all.iov_len);
         if (slot >= 0 && read)
             io_uring_prep_read_fixed(&sqe, request.fd, all.iov_base, bytes, request.offset, slot);
         else if (slot >= 0)
@@ -151,13 +160,25 @@ void uring_driver::prepare_transfer(io_uring_sqe& sqe, const io_request& request
     if ((request.flags & io_request::flag_dsync) != 0) sqe.rw_flags = RWF_DSYNC;
 }
 
+/// liburing 2.3 has no function for it.
+void uring_driver::prepare_command(io_uring_sqe& sqe, const io_request& request) const noexcept {
+    NACRE_ASSERT(request.length <= command_bytes_max_);
+    io_uring_prep_rw(IORING_OP_URING_CMD, &sqe, request.fd, nullptr, 0, 0);
+    sqe.cmd_op = static_cast<std::uint32_t>(request.offset);
+    std::byte* const argument = reinterpret_cast<std::byte*>(&sqe) + offsetof(io_uring_sqe, cmd);
+    std::memset(argument, 0, command_bytes_max_);
+    std::memcpy(argument, request.buffer, request.length);
+}
+
 void uring_driver::submit(io_request& request) noexcept {
     ++in_flight_;
     ++unflushed_;
     io_uring_sqe* sqe = overflow_head_ == nullptr ? next_sqe() : nullptr;
     if (sqe != nullptr) [[likely]] {
         prepare(*sqe, request);
-        if (unflushed_ >= flush_at && request.what <= io_request::kind::write) flush();
+        if (unflushed_ >= flush_at && request.what <= io_request::kind::write &&
+            (request.flags & io_request::flag_copied) == 0)
+            flush();
         return;
     }
     request.driver_next = nullptr;

@@ -36,8 +36,13 @@ struct io_request : work {
         receive,     ///< buffer, length, or iov, iov_count; result 0 is the peer's half close
         send,        ///< iov, iov_count; completes when some bytes went out
         poll_in,     ///< fd becomes readable
+        command,     ///< offset: a driver's own command; buffer, length: its argument, copied by
+                     ///< the flush; result: what that driver says
     };
     static constexpr std::uint8_t flag_dsync = 1;  ///< write: RWF_DSYNC
+    /// read, write: of a device that copies to and from others' memory, never to a disk. It goes
+    /// with the rest of the turn, and not by registered memory, which such devices refuse.
+    static constexpr std::uint8_t flag_copied = 2;
 
     kind what = kind::poll_in;
     std::uint8_t flags = 0;
@@ -99,6 +104,10 @@ private:
 
 class io_driver {
 public:
+    /// Of a command's argument; of a driver with wide commands.
+    static constexpr std::size_t command_bytes_max = 16;
+    static constexpr std::size_t wide_command_bytes_max = 80;
+
     io_driver() = default;
     io_driver(const io_driver&) = delete;
     io_driver& operator=(const io_driver&) = delete;

@@ -23,7 +23,8 @@
 namespace nacre {
 
 struct driver_options {
-    unsigned entries = 256;  ///< submission ring size, a power of two
+    unsigned entries = 256;      ///< submission ring size, a power of two
+    bool wide_commands = false;  ///< for arguments of up to io_driver::wide_command_bytes_max
 };
 
 struct open_options {
@@ -31,6 +32,7 @@ struct open_options {
     bool create = false;     ///< with `write`: made if absent, mode 0600
     bool exclusive = false;  ///< with `create`: EEXIST if it is there
     bool direct = false;     ///< past the page cache where the file system can; see file_info
+    bool at_once = false;    ///< of a device: requests that cannot wait are carried out at once
 };
 
 struct file_info {
@@ -104,6 +106,10 @@ public:
     /// First byte at or after `offset` that is data (or a hole); ENXIO if there is none.
     [[nodiscard]] virtual result<std::uint64_t> seek_file(int fd, std::uint64_t offset,
                                                           bool data) noexcept = 0;
+    /// What a device shows of itself, to read; ENOTSUP in a world without. Page-aligned.
+    [[nodiscard]] virtual outcome<std::span<const std::byte>> map_file(int fd, std::uint64_t offset,
+                                                                       std::size_t bytes);
+    virtual void unmap_file(std::span<const std::byte> mapped) noexcept;
     [[nodiscard]] virtual outcome<std::string> read_text(const std::string& path,
                                                          std::uint64_t bytes_max) = 0;
     /// Replaces the file atomically and durably: a crash leaves the old or the new text.
