@@ -18,6 +18,7 @@
 #include "nacre/rpc/kind_methods.hpp"
 #include "nacre/rpc/server.hpp"
 #include "nacre/serve/nbd.hpp"
+#include "nacre/serve/ublk.hpp"
 #include "nacre/world/process.hpp"
 #include "signal_watch.hpp"
 
@@ -112,6 +113,7 @@ struct app::implementation final : rpc::lifecycle {
     signal_watch signals;
     std::unique_ptr<bdev_registry> bdevs;
     std::unique_ptr<nbd::server> exports;
+    std::unique_ptr<ublk::server> disks;
     std::unique_ptr<rpc::context> context;
     std::unique_ptr<rpc::dispatcher> dispatcher;
     std::unique_ptr<rpc::server> server;
@@ -221,12 +223,14 @@ task<outcome<>> app::implementation::bring_up() {
         methods_of_kinds.emplace_back(*kind).add_to(methods);
     }
     context = std::make_unique<rpc::context>(*host, *bdevs, std::move(methods));
+    disks = std::make_unique<ublk::server>(*bdevs);
     context->add_subsystems(rpc::all_subsystems());
     context->set_lifecycle(this);
     rpc::process_identity who;
     who.process_id = home_world.process_id();
     context->set_identity(std::move(who));
     context->provide(*exports);
+    context->provide(*disks);
     context->provide(owner);
     dispatcher = std::make_unique<rpc::dispatcher>(*context);
     if (configuration) {
@@ -413,10 +417,12 @@ task<void> app::implementation::shut_down() {
     if (server) co_await server->close();
     server.reset();
     if (exports) co_await exports->close();
+    if (disks) co_await disks->close();
     dispatcher.reset();
     if (bdevs) co_await bdevs->remove_all();
     context.reset();
     exports.reset();
+    disks.reset();
     bdevs.reset();
     co_await signals.stop();
 }

@@ -11,7 +11,7 @@ method_table all_methods() {
     for (const auto table :
          {framework_methods(), config_methods(), thread_methods(), log_methods(), notify_methods(),
           bdev_methods(), iostat_methods(), histogram_methods(), bdev_layer_methods(),
-          bdev_raid_methods(), bdev_module_methods(), nbd_methods()})
+          bdev_raid_methods(), bdev_module_methods(), nbd_methods(), ublk_methods()})
         all.add(table);
     return all;
 }
@@ -21,6 +21,7 @@ std::span<const subsystem> all_subsystems() noexcept {
     static constexpr subsystem table[] = {
         {"bdev", {}, &bdev_configuration},
         {"nbd", on_bdev, &nbd_configuration},
+        {"ublk", on_bdev, &ublk_configuration},
     };
     return table;
 }

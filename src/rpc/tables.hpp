@@ -24,6 +24,7 @@ namespace nacre::rpc {
 [[nodiscard]] std::span<const method> bdev_layer_methods() noexcept;
 [[nodiscard]] std::span<const method> bdev_raid_methods() noexcept;
 [[nodiscard]] std::span<const method> nbd_methods() noexcept;
+[[nodiscard]] std::span<const method> ublk_methods() noexcept;
 
 /// `name`, of the many methods that take nothing else.
 struct name_params {
@@ -42,6 +43,8 @@ inline constexpr std::uint64_t tick_rate = 1'000'000'000;
 [[nodiscard]] json::array split_configuration(context& here);
 /// framework_get_config of "nbd".
 [[nodiscard]] task<json::value> nbd_configuration(context& here);
+/// framework_get_config of "ublk".
+[[nodiscard]] task<json::value> ublk_configuration(context& here);
 /// The BDEV object of bdev_get_bdevs.
 [[nodiscard]] json::value describe_bdev(bdev& device);
 /// SPDK's name of an I/O type: null if it is none, nullopt if nacre's bdevs never do it.

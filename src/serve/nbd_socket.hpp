@@ -1,24 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// What NBD's coroutines wait for: a request to the kernel, or each other. Neither takes notice of
-// stop sources: connections and exports end by their own protocol, whoever is asked to stop.
+// A socket's requests to the kernel, as coroutines await them.
 #pragma once
 
-#include <coroutine>
-
-#include "nacre/runtime/thread.hpp"
-#include "nacre/world/io_driver.hpp"
+#include "kernel_io.hpp"
 
 namespace nacre::nbd {
 
-/// Set up with accept(), receive() or send(); then `std::int32_t n = co_await io.carry_out();`
-/// gives bytes, a descriptor, or a negative errno when the kernel is done with it.
-class socket_io : private io_request {
+/// Set up with accept(), receive() or send(), then carried out: bytes, a descriptor, or a negative
+/// errno.
+class socket_io : public kernel_io {
 public:
-    explicit socket_io(int descriptor) noexcept { fd = descriptor; }
-    socket_io(const socket_io&) = delete;
-    socket_io& operator=(const socket_io&) = delete;
-    ~socket_io() { NACRE_ASSERT(!under_way_); }
+    using kernel_io::kernel_io;
 
     void accept() noexcept { what = kind::accept; }
     void receive(void* into, std::size_t bytes) noexcept {
@@ -36,86 +29,12 @@ public:
         what = kind::send;
         set_ranges(ranges, count);
     }
-    /// Asks; carry_out() still ends in its own time, with -ECANCELED or with what was done.
-    void cancel() noexcept {
-        if (under_way_) driver_->cancel(*this);
-    }
-
-    struct awaiter {
-        socket_io& self;
-        [[nodiscard]] static constexpr bool await_ready() noexcept { return false; }
-        void await_suspend(std::coroutine_handle<> h) const noexcept { self.start(h); }
-        [[nodiscard]] std::int32_t await_resume() const noexcept { return self.result; }
-    };
-    [[nodiscard]] awaiter carry_out() noexcept { return awaiter{*this}; }
 
 private:
     void set_ranges(const iovec* ranges, std::uint32_t count) noexcept {
         iov = ranges;
         iov_count = count;
     }
-    void start(std::coroutine_handle<> h) noexcept {
-        NACRE_ASSERT(!under_way_);
-        thread* const here = thread::current();
-        handle_ = h;
-        driver_ = &here->host().driver();
-        home = here;
-        run = [](work& w) noexcept {
-            auto& self = static_cast<socket_io&>(static_cast<io_request&>(w));
-            self.under_way_ = false;
-            self.handle_.resume();
-        };
-        under_way_ = true;
-        driver_->submit(*this);
-    }
-    std::coroutine_handle<> handle_;
-    io_driver* driver_ = nullptr;
-    bool under_way_ = false;
-};
-
-/// Where coroutines of one thread wait for something to become true:
-/// `while (!ready) co_await point.wait();`. Those woken run in the next turn, after all that is
-/// ready now, which is what gathers the replies of a turn into one send.
-class wait_point {
-public:
-    wait_point() noexcept = default;
-    wait_point(const wait_point&) = delete;
-    wait_point& operator=(const wait_point&) = delete;
-    ~wait_point() { NACRE_ASSERT(waiting_ == nullptr); }
-
-    void wake_all() noexcept {
-        while (waiting_ != nullptr) {
-            awaiter& w = *waiting_;
-            waiting_ = w.next_waiting_;
-            w.home_->push(w);
-        }
-    }
-    class awaiter : private work {
-    public:
-        explicit awaiter(wait_point& p) noexcept : point_(p) {}
-        awaiter(const awaiter&) = delete;
-        awaiter& operator=(const awaiter&) = delete;
-        [[nodiscard]] static constexpr bool await_ready() noexcept { return false; }
-        void await_suspend(std::coroutine_handle<> h) noexcept {
-            handle_ = h;
-            home_ = thread::current();
-            run = [](work& w) noexcept { static_cast<awaiter&>(w).handle_.resume(); };
-            next_waiting_ = point_.waiting_;
-            point_.waiting_ = this;
-        }
-        static void await_resume() noexcept {}
-
-    private:
-        friend class wait_point;
-        wait_point& point_;
-        std::coroutine_handle<> handle_;
-        run_queue* home_ = nullptr;
-        awaiter* next_waiting_ = nullptr;
-    };
-    [[nodiscard]] awaiter wait() noexcept { return awaiter(*this); }
-
-private:
-    awaiter* waiting_ = nullptr;
 };
 
 }  // namespace nacre::nbd
