@@ -30,11 +30,16 @@ def skipped_in(path):
             yield case.get("name"), reason_of(case, element)
 
 
+def allowed_by(path):
+    """Patterns of whole names."""
+    with open(path, encoding="utf-8") as lines:
+        return [re.compile(line.split(None, 1)[0]) for line in lines
+                if line.strip() and not line.startswith("#")]
+
+
 def main(arguments):
     allowed, rest = arguments[0], arguments[1:]
-    with open(allowed, encoding="utf-8") as lines:
-        patterns = [re.compile(line.split(None, 1)[0]) for line in lines
-                    if line.strip() and not line.startswith("#")]
+    patterns = allowed_by(allowed)
     skips = []
     for argument in rest:
         if argument.startswith("--skipped="):
