@@ -167,6 +167,15 @@ class a_disk(Served):
         fio(disk, "--rw=write", "--bs=4k", "--size=4k")
         self.stop()
 
+    def test_costs_nothing_while_nobody_uses_it(self):
+        self.malloc("m0", 16)
+        self.start("m0", num_queues=2)
+        time.sleep(0.5)
+        before = self.daemon.cpu_seconds()
+        time.sleep(2)
+        self.assertLess(self.daemon.cpu_seconds() - before, 0.05)
+        self.stop()
+
     def test_ends_when_the_daemon_does(self):
         self.malloc("m0", 16)
         disk = self.start("m0")
