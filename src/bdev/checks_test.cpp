@@ -231,6 +231,16 @@ task<void> check_layouts(bdev_registry& registry) {
             for (const auto& in : layouts) co_await write_and_read(u.channel, out, in);
     }
     EXPECT_EQ((*made)->odd_buffers, 0U);
+    // The parts of an aligned buffer are none.
+    alignas(4096) std::array<std::byte, 8192> whole_pages{};
+    {
+        user pages(registry, "aligned");
+        result<> r = co_await ask(pages.channel, opcode::write, 3, 16, whole_pages.data());
+        EXPECT_TRUE(r);
+        r = co_await ask(pages.channel, opcode::read, 3, 16, whole_pages.data());
+        EXPECT_TRUE(r);
+    }
+    EXPECT_EQ((*made)->odd_buffers, 0U);
     // No vectors at all are no data.
     user u(registry, "whole");
     const iov_view none{std::span<const iovec>()};

@@ -159,6 +159,15 @@ void module_channel::dispatch(io_op& op) noexcept {
     if (!emulate(op)) submit(op);
 }
 
+bool module_channel::must_be_cut(const io_op& op) const noexcept {
+    if ((splittable_opcodes & bit(op.code)) == 0) return false;
+    const bdev_attributes& a = device_.attributes();
+    const std::uint64_t boundary = a.optimal_boundary.value();
+    const std::uint64_t last = op.first.value() + op.blocks.value() - 1;
+    return (boundary != 0 && op.first.value() / boundary != last / boundary) ||
+           (a.transfer_bytes_max != 0 && op.data.size() > a.transfer_bytes_max);
+}
+
 bool module_channel::emulate(io_op& op) noexcept {
     const bdev_attributes& a = device_.attributes();
     if ((supported_ & bit(op.code)) == 0) {  // of those that bdev::supports
@@ -168,21 +177,19 @@ bool module_channel::emulate(io_op& op) noexcept {
                                                             : copy_by_writing(op));
         return true;
     }
-    if ((slow_ & slow_alignment) != 0 && (data_opcodes & bit(op.code)) != 0 &&
-        !(op.data.aligned(a.buffer_alignment) &&
-          (op.code != opcode::compare_and_write ||
-           op.expected->borrowed().aligned(a.buffer_alignment)))) {
-        start_emulation(op, carry_out_bounced(op));
-        return true;
+    const bool cut = must_be_cut(op);
+    if ((slow_ & slow_alignment) != 0 && (data_opcodes & bit(op.code)) != 0) {
+        const bool aligned = op.data.aligned(a.buffer_alignment) &&
+                             (op.code != opcode::compare_and_write ||
+                              op.expected->borrowed().aligned(a.buffer_alignment));
+        // A part of an aligned buffer begins where a block does, which may be none of alignment.
+        if (!aligned || (cut && a.buffer_alignment > block_mask_ + 1)) {
+            start_emulation(op, carry_out_bounced(op));
+            return true;
+        }
     }
-    if ((splittable_opcodes & bit(op.code)) == 0) return false;
-    const std::uint64_t boundary = a.optimal_boundary.value();
-    const std::uint64_t last = op.first.value() + op.blocks.value() - 1;
-    const bool crosses = boundary != 0 && op.first.value() / boundary != last / boundary;
-    if (!crosses && (a.transfer_bytes_max == 0 || op.data.size() <= a.transfer_bytes_max))
-        return false;
-    start_emulation(op, carry_out_in_pieces(op));
-    return true;
+    if (cut) start_emulation(op, carry_out_in_pieces(op));
+    return cut;
 }
 
 void module_channel::start_emulation(io_op& op, task<void> emulation) noexcept {

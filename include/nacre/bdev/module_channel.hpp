@@ -138,6 +138,8 @@ private:
     [[gnu::noinline]] bool finished_slow(io_op& op) noexcept;
     /// Submits a user's op that has been started, or carries it out by child ops.
     void dispatch(io_op& op) noexcept;
+    /// It crosses a boundary, or is more than the device takes at once.
+    [[nodiscard]] bool must_be_cut(const io_op& op) const noexcept;
     /// Starts the coroutine below that it takes; false if it takes none.
     [[nodiscard]] bool emulate(io_op& op) noexcept;
     void start_emulation(io_op& op, task<void> emulation) noexcept;
