@@ -5,7 +5,6 @@
 #include <sys/uio.h>
 
 #include <cstring>
-#include <optional>
 
 #include "nacre/core/bytes.hpp"
 #include "nacre/core/log.hpp"
@@ -190,7 +189,7 @@ outcome<> queue::open() {
     auto opened = descriptor_.open_channel();
     if (!opened) return fail(std::move(opened.error()));
     if (setup_.user_copy) {
-        pool_ = &registry_.buffers().here();
+        pool_.emplace();
     } else {
         const byte_count bytes(setup_.disk.io_bytes_max * setup_.depth);
         result<dma_buffer> memory = dma_buffer::allocate(bytes);
@@ -207,6 +206,7 @@ outcome<> queue::open() {
 
 void queue::close() noexcept {
     channel_.close();
+    pool_.reset();
     memory_ = dma_buffer();
 }
 

@@ -10,6 +10,8 @@
 // The kernel takes the commands of a queue from one OS thread only: that of the reactor.
 #pragma once
 
+#include <optional>
+
 #include "kernel_io.hpp"
 #include "nacre/bdev/registry.hpp"
 #include "nacre/runtime/scope.hpp"
@@ -58,8 +60,9 @@ private:
     int fd_ = -1;
     std::span<const std::byte> descriptors_;
     bdev_channel channel_;
-    buffer_pool* pool_ = nullptr;  // with USER_COPY
-    dma_buffer memory_;            // without: io_bytes_max a tag
+    // With USER_COPY; of its own, because layers below wait for the reactor's while these are held.
+    std::optional<buffer_pool> pool_;
+    dma_buffer memory_;  // without: io_bytes_max a tag
     scope serving_;
     std::int32_t refusal_ = 0;  // why the first tag ended that ended
     bool complained_ = false;
