@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "modules/crypto/crypto.hpp"
 #include "modules/delay/delay.hpp"
 #include "modules/error/error.hpp"
 #include "modules/file/file.hpp"

@@ -76,6 +76,22 @@ class string_codec_type final : public codec {
     std::string type_name() const override { return "string"; }
 };
 
+class secret_codec_type final : public codec {
+    bool decode(const value& from, void* to, problem& why) const override {
+        const std::string* text = from.if_string();
+        if (text == nullptr || text->find('\0') != std::string::npos) {
+            why.text = "expected a string, got something else";
+            return false;
+        }
+        *static_cast<secret_text*>(to) = secret_text(std::string_view(*text));
+        return true;
+    }
+    value encode(const void*) const override { return {}; }
+    outcome<value> from_text(std::string_view text) const override { return value(text); }
+    std::string type_name() const override { return "string"; }
+    bool absent(const void*) const noexcept override { return true; }
+};
+
 class uuid_codec_type final : public codec {
     bool decode(const value& from, void* to, problem& why) const override {
         const std::string* text = from.if_string();
@@ -238,6 +254,7 @@ private:
 constexpr bool_codec_type the_bool_codec;
 constexpr double_codec_type the_double_codec;
 constexpr string_codec_type the_string_codec;
+constexpr secret_codec_type the_secret_codec;
 constexpr uuid_codec_type the_uuid_codec;
 constexpr any_codec_type the_any_codec;
 constexpr object_codec_type the_object_codec;
@@ -253,6 +270,7 @@ namespace detail {
 const codec& bool_codec() noexcept { return the_bool_codec; }
 const codec& double_codec() noexcept { return the_double_codec; }
 const codec& string_codec() noexcept { return the_string_codec; }
+const codec& secret_codec() noexcept { return the_secret_codec; }
 const codec& uuid_codec() noexcept { return the_uuid_codec; }
 const codec& any_codec() noexcept { return the_any_codec; }
 const codec& object_codec() noexcept { return the_object_codec; }

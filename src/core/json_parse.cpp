@@ -130,6 +130,11 @@ public:
             reason = reason.substr(begin);
         else if (const auto bracket = reason.find("] "); bracket != std::string_view::npos)
             reason = reason.substr(bracket + 2);
+        // Of a long token, which may be a key, nothing is quoted; the place says where it stands.
+        constexpr std::size_t quoted_max = 24;
+        if (const auto quote = reason.find("; last read: '");
+            quote != std::string_view::npos && reason.size() > quote + quoted_max)
+            reason = reason.substr(0, quote);
         // The lexer counts the offending byte itself.
         error_offset_ = std::min(position == 0 ? 0 : position - 1, text_.size());
         return refuse_here(EINVAL, std::string(reason.substr(0, reason_max)));

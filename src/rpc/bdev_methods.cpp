@@ -114,6 +114,7 @@ task<json::value> bdev_configuration(context& here) {
                                        {"params", json::encode(here.local<bdev_options>())}});
     json::array raid = raid_configuration(here);
     if (!raid.empty()) commands.push_back(std::move(raid.front()));
+    for (json::value& key : crypto_key_configuration(here)) commands.push_back(std::move(key));
     here.bdevs().for_each([&](bdev& d) {
         json::value made_by = d.configuration();
         if (json::array* several = made_by.if_array())
@@ -123,6 +124,7 @@ task<json::value> bdev_configuration(context& here) {
     });
     for (std::size_t i = 1; i < raid.size(); ++i) commands.push_back(std::move(raid[i]));
     for (json::value& waiting : split_configuration(here)) commands.push_back(std::move(waiting));
+    for (json::value& waiting : crypto_configuration(here)) commands.push_back(std::move(waiting));
     commands.emplace_back(json::object{{"method", "bdev_wait_for_examine"}});
     co_return json::value(std::move(commands));
 }

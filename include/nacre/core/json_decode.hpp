@@ -25,8 +25,9 @@
 //
 //     outcome<malloc_options> options = json::decode<malloc_options>(params);
 //
-// Member types: bool, (u)int8 to (u)int64, double, std::string, uuid, enums that have `json_names`,
-// structs that have `fields`, json::value (anything), and std::optional and std::vector of these.
+// Member types: bool, (u)int8 to (u)int64, double, std::string, secret_text (which is read, never
+// written or quoted), uuid, enums that have `json_names`, structs that have `fields`, json::value
+// (anything), and std::optional and std::vector of these.
 // An absent optional field keeps the value that the struct's initialiser gave it.
 //
 // Strict as SPDK's decoders are: unknown keys, null, negative or too large or non-integral numbers,
@@ -48,6 +49,7 @@
 
 #include "nacre/core/error.hpp"
 #include "nacre/core/json.hpp"
+#include "nacre/core/secret.hpp"
 #include "nacre/core/uuid.hpp"
 
 namespace nacre::json {
@@ -70,7 +72,7 @@ public:
     [[nodiscard]] virtual std::string type_name() const = 0;
     /// Adds what the schema says beyond the type's name (choices, members, items).
     virtual void describe_to(object& schema) const;
-    /// True for an empty std::optional, which is not written.
+    /// True for an empty std::optional, and for a secret: neither is written.
     [[nodiscard]] virtual bool absent(const void* from) const noexcept;
 
 protected:
@@ -221,6 +223,7 @@ namespace detail {
 [[nodiscard]] const codec& bool_codec() noexcept;
 [[nodiscard]] const codec& double_codec() noexcept;
 [[nodiscard]] const codec& string_codec() noexcept;
+[[nodiscard]] const codec& secret_codec() noexcept;
 [[nodiscard]] const codec& uuid_codec() noexcept;
 [[nodiscard]] const codec& any_codec() noexcept;
 [[nodiscard]] const codec& object_codec() noexcept;
@@ -313,7 +316,8 @@ class optional_codec final : public codec {
     std::string type_name() const override { return codec_of<T>().type_name(); }
     void describe_to(object& schema) const override { codec_of<T>().describe_to(schema); }
     bool absent(const void* from) const noexcept override {
-        return !static_cast<const optional*>(from)->has_value();
+        const auto& held = *static_cast<const optional*>(from);
+        return !held || codec_of<T>().absent(&*held);
     }
 };
 
@@ -362,6 +366,8 @@ const codec& codec_of() noexcept {
         return detail::double_codec();
     else if constexpr (std::same_as<T, std::string>)
         return detail::string_codec();
+    else if constexpr (std::same_as<T, secret_text>)
+        return detail::secret_codec();
     else if constexpr (std::same_as<T, uuid>)
         return detail::uuid_codec();
     else if constexpr (std::same_as<T, value>)

@@ -115,7 +115,10 @@ public:
     ~buffer_pool();
 
     /// Empty if it would have to wait, or asks for nothing or too much.
-    [[nodiscard]] pooled_buffer try_acquire(std::size_t bytes) noexcept;
+    [[nodiscard]] pooled_buffer try_acquire(std::size_t bytes) noexcept {
+        const bool waits = bytes - 1 >= bytes_max || !waiters_.empty();
+        return waits ? pooled_buffer() : take(bytes);
+    }
 
     class [[nodiscard]] awaiter : public wait_awaiter<awaiter> {
     public:
