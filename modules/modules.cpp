@@ -11,6 +11,7 @@
 #include "modules/null/null.hpp"
 #include "modules/passthru/passthru.hpp"
 #include "modules/raid1/raid1.hpp"
+#include "modules/rbd/rbd.hpp"
 #include "modules/split/split.hpp"
 #include "nacre/bdev/bdev_kind.hpp"
 

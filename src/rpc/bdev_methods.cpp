@@ -115,6 +115,7 @@ task<json::value> bdev_configuration(context& here) {
     json::array raid = raid_configuration(here);
     if (!raid.empty()) commands.push_back(std::move(raid.front()));
     for (json::value& key : crypto_key_configuration(here)) commands.push_back(std::move(key));
+    for (json::value& cluster : rbd_configuration(here)) commands.push_back(std::move(cluster));
     here.bdevs().for_each([&](bdev& d) {
         json::value made_by = d.configuration();
         if (json::array* several = made_by.if_array())

@@ -24,6 +24,7 @@ namespace nacre::rpc {
 [[nodiscard]] std::span<const method> bdev_layer_methods() noexcept;
 [[nodiscard]] std::span<const method> bdev_raid_methods() noexcept;
 [[nodiscard]] std::span<const method> crypto_methods() noexcept;
+[[nodiscard]] std::span<const method> bdev_rbd_methods() noexcept;
 [[nodiscard]] std::span<const method> nbd_methods() noexcept;
 [[nodiscard]] std::span<const method> ublk_methods() noexcept;
 
@@ -46,6 +47,8 @@ inline constexpr std::uint64_t tick_rate = 1'000'000'000;
 [[nodiscard]] json::array crypto_key_configuration(context& here);
 /// What makes the crypto bdevs that wait for their base or key.
 [[nodiscard]] json::array crypto_configuration(context& here);
+/// What connects to the Ceph clusters, before the bdevs.
+[[nodiscard]] json::array rbd_configuration(context& here);
 /// framework_get_config of "nbd".
 [[nodiscard]] task<json::value> nbd_configuration(context& here);
 /// framework_get_config of "ublk".
