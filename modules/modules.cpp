@@ -10,7 +10,7 @@
 #include "modules/malloc/malloc.hpp"
 #include "modules/null/null.hpp"
 #include "modules/passthru/passthru.hpp"
-#include "modules/raid1/raid1.hpp"
+#include "modules/raid/raid.hpp"
 #include "modules/rbd/rbd.hpp"
 #include "modules/split/split.hpp"
 #include "nacre/bdev/bdev_kind.hpp"

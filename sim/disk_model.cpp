@@ -114,6 +114,14 @@ struct place {
     std::uint64_t count;
 };
 
+/// In whole units, if the device is written in such.
+place random_units(worker& w, std::uint64_t unit) {
+    const std::uint64_t most =
+        std::min(std::max(w.options.transfer_blocks_max / unit, std::uint64_t{1}), w.blocks / unit);
+    const std::uint64_t count = w.dice.between(1, most);
+    return {w.first + w.dice.below(w.blocks / unit - count + 1) * unit, count * unit};
+}
+
 place random_place(worker& w) {
     const std::uint64_t most = std::min(w.options.transfer_blocks_max, w.blocks);
     const std::uint64_t count = w.dice.between(1, most);
@@ -200,7 +208,9 @@ task<void> work_on(worker& w) {
         --w.operations;
         const opcode code = kinds[w.dice.below(std::size(kinds))];
         if (!w.channel.device().supports(code) || (w.options.without & bit(code)) != 0) continue;
-        const place p = random_place(w);
+        const std::uint64_t unit = w.channel.device().attributes().write_unit.value();
+        const bool in_units = unit > 1 && (code == opcode::write || code == opcode::write_zeroes);
+        const place p = in_units ? random_units(w, unit) : random_place(w);
         if (code == opcode::read) {
             co_await do_read(w, p);
         } else if (code == opcode::write) {
@@ -222,9 +232,11 @@ task<void> work_on(worker& w) {
 
 task<outcome<>> exercise(const bdev_channel& channel, disk_model& model, exercise_options options) {
     prng dice(options.seed);
+    const std::uint64_t unit = channel.device().attributes().write_unit.value();
     const std::uint64_t part =
-        std::max<std::uint64_t>(model.blocks() / std::max(options.workers, 1U), 1);
-    const std::size_t memory_bytes = options.transfer_blocks_max * model.block_size() + 8192;
+        std::max<std::uint64_t>(model.blocks() / unit / std::max(options.workers, 1U), 1) * unit;
+    const std::size_t memory_bytes =
+        std::max(options.transfer_blocks_max, unit) * model.block_size() + 8192;
     std::vector<std::unique_ptr<worker>> workers;
     scope running;
     for (std::uint64_t first = 0; first < model.blocks(); first += part) {

@@ -10,7 +10,7 @@
 #include <deque>
 #include <mutex>
 
-#include "modules/raid1/raid1.hpp"
+#include "modules/raid/raid.hpp"
 #include "nacre/bdev/bdev_kind.hpp"
 #include "nacre/core/bytes.hpp"
 #include "nacre/memory/memory_policy.hpp"
@@ -215,7 +215,7 @@ task<outcome<>> app::implementation::bring_up() {
         },
         this);
     bdevs = std::make_unique<bdev_registry>(*host);
-    (void)raid1_module::of(*bdevs);  // from now on arrays assemble
+    (void)raid_module::of(*bdevs);  // from now on arrays assemble
     exports = std::make_unique<nbd::server>(*bdevs);
     rpc::method_table methods = rpc::all_methods();
     for (const bdev_kind* kind : kinds) {

@@ -74,6 +74,8 @@ void bdev_attributes::derive_from(const bdev_attributes& base) {
     physical_block_size = base.physical_block_size;
     buffer_alignment = base.buffer_alignment;
     optimal_boundary = base.optimal_boundary;
+    boundary_optional = base.boundary_optional;
+    write_unit = base.write_unit;
     transfer_bytes_max = base.transfer_bytes_max;
     metadata_size = base.metadata_size;
     metadata_interleaved = base.metadata_interleaved;

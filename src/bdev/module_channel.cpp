@@ -2,6 +2,7 @@
 #include "nacre/bdev/module_channel.hpp"
 
 #include <algorithm>
+#include <array>
 #include <climits>
 
 #include "nacre/bdev/bdev.hpp"
@@ -15,6 +16,18 @@ namespace {
 constexpr std::size_t zero_piece_bytes = 65536;
 alignas(4096) constinit const std::byte zeros[zero_piece_bytes]{};
 
+/// As many of them; of a device that is written in units no more than this.
+constexpr std::size_t zero_unit_bytes_max = 64 * zero_piece_bytes;
+iov_view zeros_of(std::size_t bytes) noexcept {
+    static const auto ranges = [] {
+        std::array<iovec, zero_unit_bytes_max / zero_piece_bytes> all;
+        all.fill({const_cast<std::byte*>(zeros), zero_piece_bytes});
+        return all;
+    }();
+    if (bytes <= zero_piece_bytes) return {const_cast<std::byte*>(zeros), bytes};
+    return iov_view(std::span<const iovec>(ranges)).slice(0, bytes);
+}
+
 constexpr std::uint32_t data_opcodes = bit(opcode::read) | bit(opcode::write) |
                                        bit(opcode::compare) | bit(opcode::compare_and_write) |
                                        bit(opcode::zone_append);
@@ -25,6 +38,8 @@ constexpr std::uint32_t splittable_opcodes =
     bit(opcode::read) | bit(opcode::write) | bit(opcode::compare);
 // Atomic ones, or that the device places.
 constexpr std::uint32_t uncut_opcodes = bit(opcode::compare_and_write) | bit(opcode::zone_append);
+// Those that a write unit concerns; the module takes as many units at once as it is given.
+constexpr std::uint32_t unit_opcodes = bit(opcode::write) | bit(opcode::write_zeroes);
 // The channel's own marks on an op.
 constexpr std::uint8_t flag_linked = 0x80;     // in the list of outstanding ones
 constexpr std::uint8_t flag_emulated = 0x40;   // carried out by child ops, in a coroutine
@@ -65,7 +80,7 @@ module_channel::module_channel(bdev& device) noexcept
       block_shift_(static_cast<std::uint32_t>(__builtin_ctzll(device.block_size().value()))),
       device_blocks_(device.blocks_) {
     const bdev_attributes& a = device.attributes();
-    if (a.optimal_boundary.value() != 0) set_slow(slow_boundary);
+    if (a.split_boundary() != 0 || a.write_unit.value() > 1) set_slow(slow_boundary);
     if (a.buffer_alignment > 1) set_slow(slow_alignment);
     if (a.transfer_bytes_max != 0) set_slow(slow_transfer);
     if (device.removed()) set_slow(slow_removed);
@@ -126,6 +141,10 @@ int module_channel::check_range(io_op& op) const noexcept {
     }
     if (op.blocks.value() == 0) return EINVAL;
     if (op.blocks.value() > size || op.first.value() > size - op.blocks.value()) return ERANGE;
+    if (const std::uint64_t unit = device_.attributes().write_unit.value();
+        unit > 1 && (unit_opcodes & bit(op.code)) != 0 &&
+        (op.first.value() % unit != 0 || op.blocks.value() % unit != 0))
+        return EINVAL;
     const std::uint64_t transfer = device_.attributes().transfer_bytes_max;
     if ((uncut_opcodes & bit(op.code)) != 0 && transfer != 0 && op.data.size() > transfer)
         return EINVAL;
@@ -162,7 +181,8 @@ void module_channel::dispatch(io_op& op) noexcept {
 bool module_channel::must_be_cut(const io_op& op) const noexcept {
     if ((splittable_opcodes & bit(op.code)) == 0) return false;
     const bdev_attributes& a = device_.attributes();
-    const std::uint64_t boundary = a.optimal_boundary.value();
+    if (op.code == opcode::write && a.write_unit.value() > 1) return false;
+    const std::uint64_t boundary = a.split_boundary();
     const std::uint64_t last = op.first.value() + op.blocks.value() - 1;
     return (boundary != 0 && op.first.value() / boundary != last / boundary) ||
            (a.transfer_bytes_max != 0 && op.data.size() > a.transfer_bytes_max);
@@ -204,20 +224,23 @@ void module_channel::start_emulation(io_op& op, task<void> emulation) noexcept {
 
 task<void> module_channel::write_zeroes_by_writing(io_op& op) {
     const bdev_attributes& a = device_.attributes();
-    const std::uint64_t boundary = a.optimal_boundary.value();
+    const std::uint64_t boundary = a.split_boundary();
     std::uint64_t piece_blocks = zero_piece_bytes >> block_shift_;
     if (a.transfer_bytes_max != 0)
         piece_blocks =
             std::clamp<std::uint64_t>(a.transfer_bytes_max >> block_shift_, 1, piece_blocks);
+    const std::uint64_t unit = a.write_unit.value();
+    if (unit > 1) piece_blocks = std::max(piece_blocks / unit * unit, unit);
     error status;
+    if (piece_blocks << block_shift_ > zero_unit_bytes_max) status = error::posix(ENOTSUP);
     std::uint64_t done = 0;
     while (done < op.blocks.value() && status.ok()) {
         std::uint64_t n = std::min(piece_blocks, op.blocks.value() - done);
-        if (boundary != 0) n = std::min(n, boundary - (op.first.value() + done) % boundary);
-        const const_iov_view piece(zeros, n << block_shift_);
+        if (boundary != 0 && unit == 1)
+            n = std::min(n, boundary - (op.first.value() + done) % boundary);
+        const iov_view piece = zeros_of(n << block_shift_);
         if ((op.flags & flag_given_up) != 0) break;
-        child_io write(*this, opcode::write, op.first + block_count(done), piece.borrowed(),
-                       op.flags);
+        child_io write(*this, opcode::write, op.first + block_count(done), piece, op.flags);
         const current_piece current(op, write.op());
         status = co_await write;
         done += n;
@@ -231,7 +254,7 @@ std::uint64_t module_channel::piece_blocks(std::uint64_t at, std::uint64_t left)
     std::uint64_t n = std::min<std::uint64_t>(left, buffer_pool::bytes_max >> block_shift_);
     if (a.transfer_bytes_max != 0)
         n = std::min(n, std::max<std::uint64_t>(a.transfer_bytes_max >> block_shift_, 1));
-    const std::uint64_t boundary = a.optimal_boundary.value();
+    const std::uint64_t boundary = a.split_boundary();
     return boundary == 0 ? n : std::min(n, boundary - at % boundary);
 }
 
@@ -270,7 +293,7 @@ task<void> module_channel::copy_by_writing(io_op& op) {
         // Neither side of a piece crosses a boundary.
         std::uint64_t from = op.source.value() + (backwards ? all - done - n : done);
         std::uint64_t to = op.first.value() + (backwards ? all - done - n : done);
-        if (const std::uint64_t b = device_.attributes().optimal_boundary.value(); b != 0) {
+        if (const std::uint64_t b = device_.attributes().split_boundary(); b != 0) {
             if (backwards) {
                 const std::uint64_t most = std::min((from + n - 1) % b + 1, (to + n - 1) % b + 1);
                 const std::uint64_t less = n - std::min(n, most);
@@ -301,7 +324,7 @@ task<void> module_channel::copy_by_writing(io_op& op) {
 
 task<void> module_channel::carry_out_in_pieces(io_op& op) {
     const bdev_attributes& a = device_.attributes();
-    const std::uint64_t boundary = a.optimal_boundary.value();
+    const std::uint64_t boundary = a.split_boundary();
     const std::uint64_t transfer =
         a.transfer_bytes_max == 0
             ? UINT64_MAX
@@ -328,8 +351,13 @@ task<void> module_channel::carry_out_bounced(io_op& op) {
     // An atomic op is not cut; it needs both of its buffers aligned at once.
     const bool two_buffers = op.code == opcode::compare_and_write;
     const bool uncut = (uncut_opcodes & bit(op.code)) != 0;
+    const bool in_units = op.code == opcode::write && a.write_unit.value() > 1;
+    const std::uint64_t unit = in_units ? a.write_unit.value() << block_shift_ : 1;
     std::uint64_t piece_bytes = op.data.size();
-    if (!uncut) {
+    if (in_units) {
+        piece_bytes = std::min(piece_bytes,
+                               std::max<std::uint64_t>(buffer_pool::bytes_max / unit * unit, unit));
+    } else if (!uncut) {
         piece_bytes = std::min<std::uint64_t>(piece_bytes, buffer_pool::bytes_max);
         if (a.transfer_bytes_max != 0)
             piece_bytes = std::min<std::uint64_t>(piece_bytes, a.transfer_bytes_max);
@@ -363,8 +391,8 @@ task<void> module_channel::carry_out_bounced(io_op& op) {
     std::uint64_t done = 0;
     while (done < op.blocks.value() && status.ok()) {
         std::uint64_t n = std::min(op.blocks.value() - done, piece_bytes >> block_shift_);
-        const std::uint64_t boundary = a.optimal_boundary.value();
-        if (boundary != 0 && !uncut)
+        const std::uint64_t boundary = a.split_boundary();
+        if (boundary != 0 && !uncut && !in_units)
             n = std::min(n, boundary - (op.first.value() + done) % boundary);
         const iov_view user = op.data.slice(done << block_shift_, n << block_shift_);
         const iov_view bounce(first, n << block_shift_);

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "modules/raid1/raid1.hpp"
+#include "modules/raid/raid.hpp"
 #include "nacre/rpc/config.hpp"
 #include "nacre/serve/nbd.hpp"
 
@@ -147,7 +147,7 @@ task<outcome<>> quickstart::bring_up(app& application) {
 }
 
 task<outcome<>> quickstart::make_mirror(app& application) {
-    raid1_module& raid = raid1_module::of(application.bdevs());
+    raid_module& raid = raid_module::of(application.bdevs());
     if (!first_ && raid.list(raid_category::configuring).size() != 0)
         co_return fail(ENODEV,
                        fmt::format("{0}: waits for a leg that may hold newer data; put it back. If "
@@ -160,7 +160,7 @@ task<outcome<>> quickstart::make_mirror(app& application) {
                                         "them, restore one of them, or start with another --data "
                                         "folder",
                                         volume, path("leg0.img"), path("leg1.img")));
-    raid1_options options;
+    raid_options options;
     options.name = volume;
     options.base_bdevs = {legs[0], legs[1]};
     options.superblock = true;

@@ -31,7 +31,7 @@ constexpr const char* legs[] = {"a", "b"};
 struct mirror_story {
     sim::world& world;
     sim_figures& figures;
-    raid1_tuning tuning;
+    raid_tuning tuning;
     crash_model model{data_bytes};
     std::uint64_t steps_left = 0;
     /// The last life ended in order, with both legs: nothing may be resynchronised.
@@ -172,7 +172,7 @@ task<void> plug(mirror_story& s, bdev_registry& registry, const char* leg) {
 }
 
 task<void> administer(mirror_story& s, bdev_registry& registry) {
-    raid1_module& module = raid1_module::of(registry);
+    raid_module& module = raid_module::of(registry);
     while (s.running != 0 && s.goes_on()) {
         result<> slept = co_await sleep_for(s.world.dice().between(100'000, 6'000'000));
         if (!slept || s.running == 0 || !s.goes_on()) break;
@@ -215,7 +215,7 @@ task<void> verify(mirror_story& s, const bdev_desc& desc) {
     }
 }
 
-task<void> settle(mirror_story& s, raid1_module& module) {
+task<void> settle(mirror_story& s, raid_module& module) {
     const std::uint64_t until = s.world.monotonic_ns() + settle_ns_max;
     while (!module.settled() && s.goes_on()) {
         result<> slept = co_await sleep_for(1'000'000);
@@ -224,7 +224,7 @@ task<void> settle(mirror_story& s, raid1_module& module) {
     }
 }
 
-bool both_legs(raid1_module& module) {
+bool both_legs(raid_module& module) {
     const json::value shown = module.list(raid_category::online);
     return shown[0]["num_base_bdevs_operational"].as_uint64() == 2;
 }
@@ -257,7 +257,7 @@ task<void> work(mirror_story& s, bdev_registry& registry, const bdev_desc& desc,
 }
 
 task<void> live_with(mirror_story& s, bdev_registry& registry, std::uint64_t steps) {
-    raid1_module& module = raid1_module::of(registry);
+    raid_module& module = raid_module::of(registry);
     if (s.clean && both_legs(module) && !module.settled())
         s.violation("something is made equal although the last life ended in order");
     const bool in_peace = s.world.dice().chance(0.5);
@@ -287,7 +287,7 @@ task<void> live_with(mirror_story& s, bdev_registry& registry, std::uint64_t ste
 task<void> live(across<mirror_story> told, across<bdev_registry> on, std::uint64_t steps) {
     mirror_story& s = *told;
     bdev_registry& registry = *on;
-    raid1_module& module = raid1_module::of(registry);
+    raid_module& module = raid_module::of(registry);
     module.tuning() = s.tuning;
     raid_process_options options;
     options.process_window_size_kb = 32;
@@ -301,7 +301,7 @@ task<void> live(across<mirror_story> told, across<bdev_registry> on, std::uint64
     co_await plug(s, registry, legs[swapped ? 1 : 0]);
     if (!alone && s.goes_on()) co_await plug(s, registry, legs[swapped ? 0 : 1]);
     if (first) {
-        raid1_options o;
+        raid_options o;
         o.name = array_name;
         for (const char* leg : legs) o.base_bdevs.emplace_back(leg);
         o.superblock = true;
@@ -342,7 +342,7 @@ outcome<> live_once(mirror_story& s, std::uint64_t steps) {
 }  // namespace
 
 outcome<> run_raid1_scenario(sim::world& w, std::uint64_t steps, sim_figures& figures,
-                             const raid1_tuning& tuning) {
+                             const raid_tuning& tuning) {
     for (const char* leg : legs) w.make_file(path_of(leg), data_offset + data_bytes);
     mirror_story s{.world = w, .figures = figures, .tuning = tuning};
     // The first life makes the array in peace.
@@ -362,7 +362,7 @@ outcome<> run_raid1_scenario(sim::world& w, std::uint64_t steps, sim_figures& fi
 }
 
 outcome<> run_raid1_lives(sim::world& w, std::uint64_t steps, sim_figures& figures) {
-    raid1_tuning tuning;
+    raid_tuning tuning;
     tuning.sweep_period_ns = 3'000'000;
     tuning.record_retry_ns = 20'000'000;
     return run_raid1_scenario(w, steps, figures, tuning);

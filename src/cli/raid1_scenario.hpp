@@ -6,14 +6,14 @@
 // legs are held against each other.
 #pragma once
 
-#include "modules/raid1/raid1.hpp"
+#include "modules/raid/raid.hpp"
 #include "sim_scenarios.hpp"
 
 namespace nacre::cli {
 
 /// `tuning` may break a promise, to see whether this notices.
 [[nodiscard]] outcome<> run_raid1_scenario(sim::world& w, std::uint64_t steps, sim_figures& figures,
-                                           const raid1_tuning& tuning);
+                                           const raid_tuning& tuning);
 /// The entry of `nacre sim`.
 [[nodiscard]] outcome<> run_raid1_lives(sim::world& w, std::uint64_t steps, sim_figures& figures);
 

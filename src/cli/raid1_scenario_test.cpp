@@ -11,15 +11,15 @@ namespace {
 
 constexpr std::uint64_t steps = 300;
 
-raid1_tuning brisk() {
-    raid1_tuning t;
+raid_tuning brisk() {
+    raid_tuning t;
     t.sweep_period_ns = 3'000'000;
     t.record_retry_ns = 20'000'000;
     return t;
 }
 
 /// The first of `seeds` seeds that ends in a violation; 0 if none does.
-std::uint64_t first_violation(std::uint64_t seeds, const raid1_tuning& tuning) {
+std::uint64_t first_violation(std::uint64_t seeds, const raid_tuning& tuning) {
     for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
         sim::world world(seed);
         sim_figures figures;
@@ -44,25 +44,25 @@ TEST(raid1_scenario, agrees_with_the_model_over_many_seeds) {
 }
 
 TEST(raid1_scenario, catches_a_write_acknowledged_before_the_bad_leg_is_ejected) {
-    raid1_tuning broken = brisk();
+    raid_tuning broken = brisk();
     broken.break_ejection = true;
     EXPECT_NE(first_violation(300, broken), 0U);
 }
 
 TEST(raid1_scenario, catches_a_write_that_does_not_wait_for_its_intent) {
-    raid1_tuning broken = brisk();
+    raid_tuning broken = brisk();
     broken.break_intent = true;
     EXPECT_NE(first_violation(300, broken), 0U);
 }
 
 TEST(raid1_scenario, catches_a_stale_leg_taken_for_a_current_one) {
-    raid1_tuning broken = brisk();
+    raid_tuning broken = brisk();
     broken.break_assembly = true;
     EXPECT_NE(first_violation(300, broken), 0U);
 }
 
 TEST(raid1_scenario, catches_a_rebuild_that_does_not_lock_writes_out) {
-    raid1_tuning broken = brisk();
+    raid_tuning broken = brisk();
     broken.break_rebuild = true;
     EXPECT_NE(first_violation(300, broken), 0U);
 }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // Methods on RAID bdevs.
-#include "modules/raid1/raid1.hpp"
+#include "modules/raid/raid.hpp"
 #include "tables.hpp"
 
 namespace nacre::rpc {
 
 namespace {
 
-raid1_module& arrays(context& here) { return raid1_module::of(here.bdevs()); }
+raid_module& arrays(context& here) { return raid_module::of(here.bdevs()); }
 
 task<reply> set_options(context& here, raid_process_options options) {
     outcome<> done = arrays(here).set_options(options);
@@ -30,7 +30,7 @@ task<reply> get_bdevs(context& here, get_params params) {
     co_return json::value(arrays(here).list(params.category));
 }
 
-task<reply> create(context& here, raid1_options options) {
+task<reply> create(context& here, raid_options options) {
     outcome<std::string> made = co_await arrays(here).create(std::move(options));
     if (!made) co_return refuse(made.error());
     co_return json::value(true);
@@ -101,7 +101,8 @@ std::span<const method> bdev_raid_methods() noexcept {
                                  "Starts an array without the legs that it waits for; what only "
                                  "they hold is lost"),
         declare<&destroy>("bdev_raid_delete", state::runtime, "Deletes an array"),
-        declare<&create>("bdev_raid_create", state::runtime, "Makes a mirror of several bdevs"),
+        declare<&create>("bdev_raid_create", state::runtime,
+                         "Makes one bdev of several: raid0, concat, raid1 or raid5f"),
         declare<&get_bdevs>("bdev_raid_get_bdevs", state::runtime,
                             "The arrays, their legs, and the progress of rebuilds"),
     };

@@ -50,6 +50,8 @@ struct bdev_attributes {
     std::uint32_t physical_block_size = 0;  ///< bytes; 0: block_size
     std::uint32_t buffer_alignment = 1;     ///< bytes, power of two; unaligned I/O is bounced
     block_count optimal_boundary;           ///< 0: none; reads and writes are split there
+    bool boundary_optional = false;         ///< the module takes ops that cross it
+    block_count write_unit{1};              ///< writes begin and end on multiples of it
     std::uint64_t transfer_bytes_max = 0;   ///< 0: no limit; longer I/O is split
     std::uint32_t metadata_size = 0;        ///< bytes a block
     bool metadata_interleaved = false;
@@ -59,6 +61,10 @@ struct bdev_attributes {
     unsigned layers = 0;           ///< bdevs below this one, at the deepest
 
     [[nodiscard]] bool is_zoned() const noexcept { return zoned.zone_size.value() != 0; }
+    /// That at which the block layer splits; 0: none.
+    [[nodiscard]] std::uint64_t split_boundary() const noexcept {
+        return boundary_optional ? 0 : optimal_boundary.value();
+    }
     /// What a layer over `base` starts from: geometry, limits and operations of its base.
     void derive_from(const bdev_attributes& base);
 };
@@ -100,8 +106,9 @@ public:
         // The block layer carries some out by others.
         const std::uint32_t others = op == opcode::write_zeroes ? bit(opcode::write)
                                      : op == opcode::compare    ? bit(opcode::read)
-                                     : op == opcode::copy       ? both
-                                                                : 0;
+                                     : op == opcode::copy && attributes_.write_unit.value() == 1
+                                         ? both
+                                         : 0;
         return (own & bit(op)) != 0 || (others != 0 && (own & others) == others);
     }
     [[nodiscard]] bool removed() const noexcept { return removed_.load(std::memory_order_acquire); }
