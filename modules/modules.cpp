@@ -13,6 +13,8 @@
 #include "modules/raid/raid.hpp"
 #include "modules/rbd/rbd.hpp"
 #include "modules/split/split.hpp"
+#include "modules/zone_block/zone_block.hpp"
+#include "modules/zoned/zoned.hpp"
 #include "nacre/bdev/bdev_kind.hpp"
 
 namespace nacre {

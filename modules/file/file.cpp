@@ -161,8 +161,11 @@ outcome<> open_locked(bdev_registry& registry, const file_options& o, bool direc
                     fmt::format("{}: {} is in use by {} ({}); stop that user first{}", o.name,
                                 o.filename, user_of(registry, o.filename), locked.error().message,
                                 o.readonly ? ", which writes it" : "")));
-    if (!make) return {};
-    made = true;
+    // An empty file is what a crash leaves that came between the two.
+    const outcome<file_info> info = w.inspect_file(*fd);
+    const bool empty = info && info->size_bytes == 0 && !info->block_device;
+    if (!make && !(empty && o.size && !o.readonly && !o.must_exist)) return {};
+    made |= make;
     outcome<> sized = w.resize_file(*fd, *o.size);
     if (sized) return {};
     return fail(failure(sized.error().code,

@@ -30,7 +30,7 @@ struct file_options {
     bool fallocate = false;
     std::optional<nacre::uuid> uuid;
     bool nowait = false;  ///< kept for SPDK's sake
-    /// Bytes; the file is made if it is not there, and refused if it is shorter.
+    /// Bytes; the file is made if it is not there or empty, and refused if it is shorter.
     std::optional<std::uint64_t> size;
     /// With `size`: the file is not made. Saved with every `size`, because what the configuration
     /// remembers has held data, and an empty file in its place would pass for it.

@@ -126,6 +126,20 @@ task<void> check_refusals(bdev_registry& registry, const scratch_folder& folder)
 
 TEST_F(file_bdevs, refuse_what_cannot_be_with_a_reason) { run(&check_refusals); }
 
+task<void> check_empty(bdev_registry& registry, const scratch_folder& folder) {
+    make_file(folder.at("a"), 0);
+    file_options o = options_of("a", folder.at("a"));
+    o.size = 1 << 20;
+    o.must_exist = true;
+    co_await expect_refusal(registry, o, EINVAL, "truncated");
+    o.must_exist = false;
+    outcome<std::string> made = co_await create_file(registry, o);
+    EXPECT_TRUE(made) << made.error().message;
+    EXPECT_EQ(registry.find("a")->size().value(), 1U << 20);
+}
+
+TEST_F(file_bdevs, take_an_empty_file_for_one_that_is_not_there_yet) { run(&check_empty); }
+
 task<void> check_locks(bdev_registry& registry, const scratch_folder& folder) {
     make_file(folder.at("a"), 1 << 20);
     outcome<std::string> writer =

@@ -100,35 +100,74 @@ result<lba> zone_table::admit_append(lba zone_start, block_count n) noexcept {
     return at;
 }
 
+/// Whether the state machine has this transition.
+error zone_table::transition(zone_action action, zone_state state) noexcept {
+    const bool writable = state == zone_state::empty || is_active(state);
+    bool legal = false;
+    switch (action) {
+        case zone_action::open:
+            legal = writable;
+            break;
+        case zone_action::close:
+            legal = is_active(state);
+            break;
+        case zone_action::finish:
+        case zone_action::reset:
+            legal = writable || state == zone_state::full;
+            break;
+        case zone_action::offline:
+            legal = state == zone_state::read_only || state == zone_state::offline;
+            break;
+        default:
+            return error::posix(EINVAL);
+    }
+    return legal ? error() : zone_error::invalid_transition;
+}
+
 error zone_table::manage_one(zone_action action, zone& z) noexcept {
-    const bool writable = z.state == zone_state::empty || is_active(z.state);
+    const error refused = transition(action, z.state);
+    if (refused.failed()) return refused;
     switch (action) {
         case zone_action::open:
             if (z.state == zone_state::explicitly_open) return {};
-            if (!writable) return zone_error::invalid_transition;
             return open(z, zone_state::explicitly_open);
         case zone_action::close:
-            if (z.state == zone_state::closed) return {};
-            if (!is_open(z.state)) return zone_error::invalid_transition;
             become(z, zone_state::closed);
             return {};
         case zone_action::finish:
-            if (z.state == zone_state::full) return {};
-            if (!writable) return zone_error::invalid_transition;
             become(z, zone_state::full);
             return {};
         case zone_action::reset:
-            if (!writable && z.state != zone_state::full) return zone_error::invalid_transition;
             become(z, zone_state::empty);
             z.written = 0;
             return {};
         case zone_action::offline:
-            if (z.state == zone_state::offline) return {};
-            if (z.state != zone_state::read_only) return zone_error::invalid_transition;
             become(z, zone_state::offline);
             return {};
     }
     return error::posix(EINVAL);
+}
+
+error zone_table::check(zone_action action, lba zone_start) const noexcept {
+    if (zone_start.value() % zone_size_ != 0) return error::posix(EINVAL);
+    const std::lock_guard guard(mutex_);
+    return transition(action, zones_[zone_start.value() / zone_size_].state);
+}
+
+bool zone_table::concerned(zone_action action, zone_index z) const noexcept {
+    const std::lock_guard guard(mutex_);
+    return concerned(action, zones_[z.value()].state);
+}
+
+void zone_table::roll_back(zone_index index, block_count written) noexcept {
+    const std::lock_guard guard(mutex_);
+    zone& z = zones_[index.value()];
+    z.written = written.value();
+    const bool may_be_active = active_max_ == 0 || active_ < active_max_;
+    if (z.state == zone_state::full && (z.written == 0 || may_be_active))
+        become(z, z.written == 0 ? zone_state::empty : zone_state::closed);
+    else if (z.state == zone_state::implicitly_open && z.written == 0)
+        become(z, zone_state::empty);
 }
 
 bool zone_table::concerned(zone_action action, zone_state state) noexcept {

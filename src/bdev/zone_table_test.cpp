@@ -221,5 +221,49 @@ TEST(zone_table, keeps_its_counts_under_random_use) {
     }
 }
 
+TEST(zone_table, takes_back_what_was_not_carried_out) {
+    zone_table t(attributes, 8);
+    const auto fill = [&](std::uint64_t zone, std::uint64_t blocks) {
+        EXPECT_TRUE(t.admit_write(t.start_of(zone_index(zone)), block_count(blocks)).ok());
+    };
+    fill(0, 12);
+    t.roll_back(zone_index(0), block_count(5));
+    EXPECT_EQ(state_of(t, 0), zone_state::closed);
+    EXPECT_EQ(pointer_of(t, 0), 5U);
+    EXPECT_EQ(t.active_zones(), 1U);
+    fill(1, 3);
+    t.roll_back(zone_index(1), block_count(0));
+    EXPECT_EQ(state_of(t, 1), zone_state::empty);
+    fill(1, 12);
+    t.roll_back(zone_index(1), block_count(0));
+    EXPECT_EQ(state_of(t, 1), zone_state::empty);
+    EXPECT_EQ(t.active_zones(), 1U);
+    // No further zone may be active: it stays full, with what it has.
+    fill(2, 12);
+    fill(3, 1);
+    fill(4, 1);
+    t.roll_back(zone_index(2), block_count(4));
+    EXPECT_EQ(state_of(t, 2), zone_state::full);
+    EXPECT_EQ(t.written(lba(32), block_count(12)).value(), 4U);
+    EXPECT_EQ(t.active_zones(), 3U);
+}
+
+TEST(zone_table, says_beforehand_what_a_transition_would_come_to) {
+    zone_table t(attributes, 4);
+    EXPECT_TRUE(t.check(zone_action::reset, lba(1)).is(EINVAL));
+    t.restore(zone_index(1), zone_state::read_only, block_count(2));
+    for (const zone_action a : {zone_action::open, zone_action::close, zone_action::finish,
+                                zone_action::reset, zone_action::offline}) {
+        for (std::uint64_t z = 0; z < 2; ++z) {
+            zone_table copy(attributes, 4);
+            copy.restore(zone_index(1), zone_state::read_only, block_count(2));
+            const lba start = t.start_of(zone_index(z));
+            EXPECT_EQ(t.check(a, start), copy.manage(a, start, false)) << name_of(a) << z;
+        }
+    }
+    EXPECT_TRUE(t.concerned(zone_action::offline, zone_index(1)));
+    EXPECT_FALSE(t.concerned(zone_action::reset, zone_index(0)));
+}
+
 }  // namespace
 }  // namespace nacre

@@ -98,7 +98,9 @@ json::value describe_bdev(bdev& device) {
     if (a.is_zoned()) {
         shown.append("zone_size", a.zoned.zone_size.value());
         shown.append("max_open_zones", a.zoned.open_zones_max);
-        shown.append("optimal_open_zones", a.zoned.open_zones_max);
+        shown.append("optimal_open_zones", a.zoned.optimal_open_zones != 0
+                                               ? a.zoned.optimal_open_zones
+                                               : a.zoned.open_zones_max);
     }
     shown.append("supported_io_types", supported_io_types(device));
     shown.append("driver_specific", device.information());

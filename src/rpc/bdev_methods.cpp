@@ -124,8 +124,9 @@ task<json::value> bdev_configuration(context& here) {
             commands.push_back(std::move(made_by));
     });
     for (std::size_t i = 1; i < raid.size(); ++i) commands.push_back(std::move(raid[i]));
-    for (json::value& waiting : split_configuration(here)) commands.push_back(std::move(waiting));
-    for (json::value& waiting : crypto_configuration(here)) commands.push_back(std::move(waiting));
+    for (json::array waiting :
+         {split_configuration(here), crypto_configuration(here), zone_block_configuration(here)})
+        for (json::value& each : waiting) commands.push_back(std::move(each));
     commands.emplace_back(json::object{{"method", "bdev_wait_for_examine"}});
     co_return json::value(std::move(commands));
 }

@@ -22,6 +22,7 @@ namespace nacre::rpc {
 [[nodiscard]] std::span<const method> histogram_methods() noexcept;
 [[nodiscard]] std::span<const method> bdev_module_methods() noexcept;
 [[nodiscard]] std::span<const method> bdev_layer_methods() noexcept;
+[[nodiscard]] std::span<const method> bdev_zone_methods() noexcept;
 [[nodiscard]] std::span<const method> bdev_raid_methods() noexcept;
 [[nodiscard]] std::span<const method> crypto_methods() noexcept;
 [[nodiscard]] std::span<const method> bdev_rbd_methods() noexcept;
@@ -49,6 +50,8 @@ inline constexpr std::uint64_t tick_rate = 1'000'000'000;
 [[nodiscard]] json::array crypto_configuration(context& here);
 /// What connects to the Ceph clusters, before the bdevs.
 [[nodiscard]] json::array rbd_configuration(context& here);
+/// What makes the zone_block bdevs whose base is not there.
+[[nodiscard]] json::array zone_block_configuration(context& here);
 /// framework_get_config of "nbd".
 [[nodiscard]] task<json::value> nbd_configuration(context& here);
 /// framework_get_config of "ublk".

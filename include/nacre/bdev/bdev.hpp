@@ -38,6 +38,7 @@ struct zoned_attributes {
     std::uint32_t open_zones_max = 0;  ///< 0: no limit
     std::uint32_t active_zones_max = 0;
     std::uint32_t append_blocks_max = 0;
+    std::uint64_t optimal_open_zones = 0;  ///< 0: open_zones_max
 };
 
 struct bdev_attributes {

@@ -47,6 +47,13 @@ public:
     [[nodiscard]] error manage(zone_action action, lba zone, bool all,
                                cleared_function cleared = nullptr,
                                void* context = nullptr) noexcept;
+    /// What manage() of that one zone would say.
+    [[nodiscard]] error check(zone_action action, lba zone) const noexcept;
+    /// Whether the zone is in a state for the action, with Select All.
+    [[nodiscard]] bool concerned(zone_action action, zone_index z) const noexcept;
+    /// Takes back what was admitted to the zone beyond `written` blocks, because it has not been
+    /// carried out. A zone that was full is closed; it stays full if no further one may be active.
+    void roll_back(zone_index z, block_count written) noexcept;
     /// Whether the zones of these blocks may be read.
     [[nodiscard]] error admit_read(lba first, block_count n) const noexcept;
     /// Of the blocks from `first` on, how many lie below their zone's write pointer, without a gap;
@@ -75,6 +82,7 @@ private:
     [[nodiscard]] error admit(zone& z, std::uint64_t n) noexcept;
     [[nodiscard]] error open(zone& z, zone_state as) noexcept;
     [[nodiscard]] static bool concerned(zone_action action, zone_state state) noexcept;
+    [[nodiscard]] static error transition(zone_action action, zone_state state) noexcept;
     [[nodiscard]] error manage_one(zone_action action, zone& z) noexcept;
     void become(zone& z, zone_state state) noexcept;
     [[nodiscard]] zone_descriptor describe_zone(std::uint64_t index) const noexcept;
