@@ -10,6 +10,7 @@
 #include <deque>
 #include <mutex>
 
+#include "modules/gpt/gpt.hpp"
 #include "modules/raid/raid.hpp"
 #include "nacre/bdev/bdev_kind.hpp"
 #include "nacre/core/bytes.hpp"
@@ -215,7 +216,8 @@ task<outcome<>> app::implementation::bring_up() {
         },
         this);
     bdevs = std::make_unique<bdev_registry>(*host);
-    (void)raid_module::of(*bdevs);  // from now on arrays assemble
+    (void)gpt_module::of(*bdevs);   // from now on partitions are found
+    (void)raid_module::of(*bdevs);  // and arrays assemble
     exports = std::make_unique<nbd::server>(*bdevs);
     rpc::method_table methods = rpc::all_methods();
     for (const bdev_kind* kind : kinds) {
