@@ -107,6 +107,8 @@ class as_spdk_writes_it(unittest.TestCase):
         with Daemon() as d, Client(d.socket) as c:
             self.assertEqual(c.call("bdev_malloc_create", name="Malloc0", num_blocks=131072,
                                     block_size=512)["result"], "Malloc0")
+            self.assertEqual(c.call("bdev_malloc_create", num_blocks=8,
+                                    block_size=4096)["error"]["code"], -17)  # SPDK counts from 0
             self.assertEqual(c.call("bdev_malloc_create", num_blocks=8, block_size=4096,
                                     uuid="c0583dd3-55b1-4b0a-a9a2-4b0b1f9f9b1e")["result"],
                              "Malloc1")

@@ -81,7 +81,7 @@ class states(unittest.TestCase):
             refused = c.call("bdev_get_bdevs")["error"]
             self.assertEqual(refused["code"], -1)
             self.assertIn("framework_start_init", refused["message"])
-            self.assertTrue(c.call("bdev_set_options", bdev_io_pool_size=500)["result"])
+            self.assertTrue(c.call("bdev_set_options", bdev_io_pool_size=5000)["result"])
             self.assertTrue(c.call("framework_start_init")["result"])
             self.assertTrue(c.call("framework_wait_init")["result"])
             self.assertEqual(c.call("bdev_get_bdevs")["result"], [])

@@ -324,15 +324,15 @@ std::span<const json::field> file_options::fields() {
     static constexpr json::field table[] = {
         json::required<&self::name>("name", "Name of the new bdev"),
         json::required<&self::filename>("filename", "Path of the file or block device"),
-        json::optional<&self::block_size>("block_size", "Bytes in a block; 0: detected"),
+        json::automatic<&self::block_size>("block_size", "Bytes in a block; 0: detected"),
         json::optional<&self::readonly>("readonly", "Refuse to change it"),
         json::optional<&self::fallocate>("fallocate", "Taken, and always so: unmap deallocates"),
         json::optional<&self::uuid>("uuid", "UUID of the new bdev; generated if absent"),
         json::optional<&self::nowait>("nowait", "Taken without effect"),
         json::optional<&self::size>("size", "Bytes; made if absent, refused if it is shorter"),
-        json::optional<&self::must_exist>("must_exist",
-                                          "Do not make the file, although size is "
-                                          "given; saved configurations say so"),
+        json::automatic<&self::must_exist>("must_exist",
+                                           "Do not make the file, although size is "
+                                           "given; saved configurations say so"),
         json::optional<&self::preallocate>("preallocate", "Allocate all of its space first"),
     };
     return table;
@@ -343,7 +343,7 @@ std::span<const json::field> file_uring_options::fields() {
     static constexpr json::field table[] = {
         json::required<&self::filename>("filename", "Path of the file or block device"),
         json::required<&self::name>("name", "Name of the new bdev"),
-        json::optional<&self::block_size>("block_size", "Bytes in a block; 0: detected"),
+        json::automatic<&self::block_size>("block_size", "Bytes in a block; 0: detected"),
         json::optional<&self::uuid>("uuid", "UUID of the new bdev; generated if absent"),
     };
     return table;

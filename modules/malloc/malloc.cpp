@@ -215,20 +215,12 @@ json::value malloc_bdev::configuration() const {
                         {"params", malloc_parameters(*this, numa_id_)}};
 }
 
-/// Malloc0, Malloc1, …: the first that nobody has.
-std::string free_name(bdev_registry& registry) {
-    for (unsigned n = 0;; ++n) {
-        std::string name = fmt::format("Malloc{}", n);
-        if (registry.find(name) == nullptr) return name;
-    }
-}
-
 }  // namespace
 
 std::span<const json::field> malloc_options::fields() {
     using self = malloc_options;
     static constexpr json::field table[] = {
-        json::optional<&self::name>("name", "Name of the new bdev; Malloc<N> if absent"),
+        json::automatic<&self::name>("name", "Name of the new bdev; Malloc<N> if absent"),
         json::required<&self::block_size>("block_size", "Bytes in a block"),
         json::required<&self::num_blocks>("num_blocks", "Size in blocks"),
         json::optional<&self::uuid>("uuid", "UUID of the new bdev; generated if absent"),
@@ -245,14 +237,14 @@ std::span<const json::field> malloc_options::fields() {
         json::optional<&self::numa_id>("numa_id", "Node of the memory; -1: any"),
         json::optional<&self::zone_size>("zone_size",
                                          "Blocks from one zone to the next; 0: not zoned"),
-        json::optional<&self::zone_capacity>("zone_capacity",
-                                             "Blocks of a zone that can be written; 0: all"),
+        json::automatic<&self::zone_capacity>("zone_capacity",
+                                              "Blocks of a zone that can be written; 0: all"),
         json::optional<&self::max_open_zones>("max_open_zones",
                                               "Zones that can be open at once; 0: any number"),
         json::optional<&self::max_active_zones>(
             "max_active_zones", "Zones that can be open or closed at once; 0: any number"),
-        json::optional<&self::max_append_blocks>("max_append_blocks",
-                                                 "Blocks of one append; 0: a zone's"),
+        json::automatic<&self::max_append_blocks>("max_append_blocks",
+                                                  "Blocks of one append; 0: a zone's"),
     };
     return table;
 }
@@ -273,7 +265,8 @@ json::object malloc_parameters(const bdev& device, std::int32_t numa_id) {
 }
 
 task<outcome<std::string>> create_malloc(bdev_registry& registry, malloc_options options) {
-    if (options.name.empty()) options.name = free_name(registry);
+    if (options.name.empty())
+        options.name = fmt::format("Malloc{}", registry.next_number("Malloc"));
     if (options.md_size != 0 || options.dif_type != 0)
         co_return fail(ENOTSUP, options.name +
                                     ": malloc bdevs have no metadata; leave md_size and "

@@ -20,7 +20,7 @@
 namespace nacre {
 
 struct malloc_options {
-    std::string name;  ///< empty: Malloc<N>, the first that is free
+    std::string name;  ///< empty: Malloc<N>, counted as SPDK does; EEXIST if taken
     std::uint64_t num_blocks = 0;
     std::uint32_t block_size = 4096;
     std::uint32_t physical_block_size = 0;

@@ -39,10 +39,14 @@ task<void> check_defaults(bdev_registry& registry) {
     outcome<> gone = co_await delete_malloc(registry, "Malloc0");
     EXPECT_TRUE(gone);
     outcome<std::string> again = co_await create_malloc(registry, options_of("", 16, 512));
-    EXPECT_EQ(*again, "Malloc0");
+    EXPECT_EQ(*again, "Malloc2");
+    outcome<std::string> taken = co_await create_malloc(registry, options_of("Malloc3", 16, 512));
+    EXPECT_TRUE(taken);
+    outcome<std::string> collides = co_await create_malloc(registry, options_of("", 16, 512));
+    EXPECT_TRUE(collides.error().code.is(EEXIST));
 }
 
-TEST(malloc_bdev, get_the_first_free_name_where_none_is_given) { run(&check_defaults); }
+TEST(malloc_bdev, get_numbered_names_where_none_is_given) { run(&check_defaults); }
 
 task<void> check_refusals(bdev_registry& registry) {
     outcome<std::string> a = co_await create_malloc(registry, options_of("a", 16, 512));

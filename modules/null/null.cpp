@@ -20,12 +20,22 @@ public:
     }
     json::value configuration() const override {
         const bdev_attributes& a = attributes();
-        return json::object{{"method", "bdev_null_create"},
-                            {"params", json::object{{"name", a.name},
-                                                    {"num_blocks", blocks().value()},
-                                                    {"block_size", a.block_size.value()},
-                                                    {"physical_block_size", a.physical_block_size},
-                                                    {"uuid", a.id.to_string()}}}};
+        return json::object{
+            {"method", "bdev_null_create"},
+            {"params", json::object{{"name", a.name},
+                                    {"num_blocks", blocks().value()},
+                                    {"block_size", a.block_size.value()},
+                                    {"physical_block_size", a.physical_block_size},
+                                    {"md_size", 0U},
+                                    {"dif_type", 0},
+                                    {"dif_is_head_of_md", false},
+                                    {"dif_pi_format", 0U},
+                                    {"uuid", a.id.to_string()},
+                                    {"preferred_write_granularity", a.preferred.write_granularity},
+                                    {"preferred_write_alignment", a.preferred.write_alignment},
+                                    {"optimal_write_size", a.preferred.optimal_write},
+                                    {"preferred_unmap_granularity", a.preferred.unmap_granularity},
+                                    {"preferred_unmap_alignment", a.preferred.unmap_alignment}}}};
     }
 };
 
@@ -40,11 +50,30 @@ std::span<const json::field> null_options::fields() {
         json::optional<&self::uuid>("uuid", "UUID of the new bdev; generated if absent"),
         json::optional<&self::physical_block_size>("physical_block_size",
                                                    "Bytes in a physical block; 0: block_size"),
+        json::optional<&self::md_size>("md_size", "Bytes of metadata a block; only 0"),
+        json::optional<&self::dif_type>("dif_type", "Protection information; only 0"),
+        json::optional<&self::dif_is_head_of_md>("dif_is_head_of_md",
+                                                 "Protection information comes first"),
+        json::optional<&self::dif_pi_format>("dif_pi_format", "Format of the guard; only 0"),
+        json::optional<&self::preferred_write_granularity>("preferred_write_granularity",
+                                                           "Shown by bdev_get_bdevs, in blocks"),
+        json::optional<&self::preferred_write_alignment>("preferred_write_alignment",
+                                                         "Shown by bdev_get_bdevs, in blocks"),
+        json::optional<&self::optimal_write_size>("optimal_write_size",
+                                                  "Shown by bdev_get_bdevs, in blocks"),
+        json::optional<&self::preferred_unmap_granularity>("preferred_unmap_granularity",
+                                                           "Shown by bdev_get_bdevs, in blocks"),
+        json::optional<&self::preferred_unmap_alignment>("preferred_unmap_alignment",
+                                                         "Shown by bdev_get_bdevs, in blocks"),
     };
     return table;
 }
 
 task<outcome<std::string>> create_null(bdev_registry& registry, null_options options) {
+    if (options.md_size != 0 || options.dif_type != 0)
+        co_return fail(ENOTSUP, options.name +
+                                    ": null bdevs have no metadata; leave md_size and "
+                                    "dif_type out");
     bdev_attributes a;
     a.name = options.name;
     if (options.uuid) a.id = *options.uuid;
@@ -52,6 +81,11 @@ task<outcome<std::string>> create_null(bdev_registry& registry, null_options opt
     a.block_size = byte_count(options.block_size);
     a.blocks = block_count(options.num_blocks);
     a.physical_block_size = options.physical_block_size;
+    a.preferred = {.write_alignment = options.preferred_write_alignment,
+                   .write_granularity = options.preferred_write_granularity,
+                   .optimal_write = options.optimal_write_size,
+                   .unmap_alignment = options.preferred_unmap_alignment,
+                   .unmap_granularity = options.preferred_unmap_granularity};
     a.operations = bit(opcode::read) | bit(opcode::write) | bit(opcode::write_zeroes) |
                    bit(opcode::flush) | bit(opcode::unmap) | bit(opcode::reset);
     auto device = std::make_shared<null_bdev>(std::move(a));

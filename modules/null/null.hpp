@@ -15,6 +15,16 @@ struct null_options {
     std::uint32_t block_size = 4096;
     std::optional<nacre::uuid> uuid;
     std::uint32_t physical_block_size = 0;
+    std::uint32_t md_size = 0;
+    std::int32_t dif_type = 0;
+    bool dif_is_head_of_md = false;
+    std::uint32_t dif_pi_format = 0;
+    // For those who ask; in blocks.
+    std::uint32_t preferred_write_granularity = 0;
+    std::uint32_t preferred_write_alignment = 0;
+    std::uint32_t optimal_write_size = 0;
+    std::uint32_t preferred_unmap_granularity = 0;
+    std::uint32_t preferred_unmap_alignment = 0;
 
     [[nodiscard]] static std::span<const json::field> fields();
 };

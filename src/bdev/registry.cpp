@@ -37,6 +37,8 @@ bdev_registry::bdev_registry(runtime& rt) noexcept : runtime_(rt), home_(rt.main
 
 bdev_registry::~bdev_registry() { NACRE_ASSERT(devices_.empty()); }
 
+unsigned bdev_registry::next_number(std::string_view kind) { return numbers_[std::string(kind)]++; }
+
 bdev* bdev_registry::find(std::string_view name) noexcept {
     const auto found = by_name_.find(name);
     return found == by_name_.end() ? nullptr : found->second;
@@ -69,7 +71,23 @@ task<outcome<>> bdev_registry::add(std::shared_ptr<bdev> device) {
     device->registry_ = this;
     devices_.push_back(device);
     for (observer* o : observers_) o->registered(*device);
-    if (auto_examine_) co_await std::move(examining);
+    const bool wanted = auto_examine_ || std::ranges::any_of(names, [&](const std::string& n) {
+                            return std::ranges::count(to_examine_, n) != 0;
+                        });
+    if (wanted) co_await std::move(examining);
+    co_return outcome<>();
+}
+
+task<outcome<>> bdev_registry::examine_named(std::string name) {
+    if (auto_examine_)
+        co_return fail(EINVAL,
+                       fmt::format("{}: bdevs are examined by themselves; bdev_set_options turns "
+                                   "that off (bdev_auto_examine)",
+                                   name));
+    if (std::ranges::count(to_examine_, name) != 0)
+        co_return fail(EEXIST, fmt::format("{}: is examined by request already", name));
+    to_examine_.push_back(name);
+    if (bdev* const device = find(name)) co_await examine(*device);
     co_return outcome<>();
 }
 
@@ -119,6 +137,7 @@ task<outcome<>> bdev_registry::remove_device(std::shared_ptr<bdev> device) {
                        fmt::format("{}: no memory to remove it; try again", device->name()));
     // Nobody finds it any more, so nobody opens it while the layers above go.
     std::erase_if(devices_, [&](const auto& p) { return p == device; });
+    std::erase_if(to_examine_, [&](const std::string& n) { return find(n) == device.get(); });
     std::erase_if(by_name_, [&](const auto& entry) { return entry.second == device.get(); });
     for (observer* o : observers_) o->unregistered(*device);
     while (true) {

@@ -151,7 +151,7 @@ array schema_of_fields(std::span<const field> fields, const void* defaults) {
                     {"description", f.help}};
         f.type().describe_to(line);
         const void* member = read_member(f, defaults);
-        if (!f.required && !f.type().absent(member))
+        if (!f.required && !f.derived && !f.type().absent(member))
             line.append("default", f.type().encode(member));
         list.emplace_back(std::move(line));
     }
@@ -179,7 +179,7 @@ std::string document_fields(std::span<const field> fields, const void* defaults)
         const void* member = read_member(f, defaults);
         if (f.required) {
             made.help += " (required)";
-        } else if (!f.type().absent(member)) {
+        } else if (!f.derived && !f.type().absent(member)) {
             const value v = f.type().encode(member);
             if (v != value("") && v != value(array())) made.help += " [" + v.dump() + "]";
         }

@@ -76,11 +76,11 @@ json::value describe_bdev(bdev& device) {
                        {"product_name", a.product_name},
                        {"block_size", a.block_size.value()},
                        {"num_blocks", device.blocks().value()},
-                       {"preferred_write_alignment", 0},
-                       {"preferred_write_granularity", 0},
-                       {"optimal_write_size", 0},
-                       {"preferred_unmap_alignment", 0},
-                       {"preferred_unmap_granularity", 0},
+                       {"preferred_write_alignment", a.preferred.write_alignment},
+                       {"preferred_write_granularity", a.preferred.write_granularity},
+                       {"optimal_write_size", a.preferred.optimal_write},
+                       {"preferred_unmap_alignment", a.preferred.unmap_alignment},
+                       {"preferred_unmap_granularity", a.preferred.unmap_granularity},
                        {"uuid", a.id.to_string()}};
     if (a.metadata_size != 0) {
         shown.append("md_size", a.metadata_size);

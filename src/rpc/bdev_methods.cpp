@@ -39,6 +39,13 @@ struct bdev_options {
 };
 
 task<reply> set_options(context& here, bdev_options options) {
+    std::uint64_t threads = 0;
+    here.host().for_each_thread([&](thread&) { ++threads; });
+    // As SPDK refuses, though nothing here is as large.
+    if (options.bdev_io_pool_size < options.bdev_io_cache_size * (threads + 1))
+        co_return refuse(invalid_params,
+                         fmt::format("Pool size {} too small for cache size {}",
+                                     options.bdev_io_pool_size, options.bdev_io_cache_size));
     here.local<bdev_options>() = options;
     here.bdevs().set_auto_examine(options.bdev_auto_examine);
     co_return json::value(true);
@@ -93,14 +100,8 @@ task<reply> get_bdevs(context& here, get_bdevs_params params) {
 }
 
 task<reply> examine(context& here, name_params params) {
-    if (here.bdevs().auto_examine())
-        co_return refuse(-EINVAL,
-                         "Invalid argument: bdevs are examined by themselves; bdev_set_options "
-                         "turns that off (bdev_auto_examine)");
-    bdev* const device = here.bdevs().find(params.name);
-    if (device == nullptr) co_return refuse(-ENODEV, no_such_device(params.name));
-    co_await here.bdevs().examine(*device);
-    co_return json::value(true);
+    outcome<> examined = co_await here.bdevs().examine_named(std::move(params.name));
+    co_return to_reply(examined);
 }
 
 /// A method that makes a bdev answers when the new bdev has been examined.
@@ -112,6 +113,9 @@ task<json::value> bdev_configuration(context& here) {
     json::array commands;
     commands.emplace_back(json::object{{"method", "bdev_set_options"},
                                        {"params", json::encode(here.local<bdev_options>())}});
+    for (const std::string& name : here.bdevs().names_to_examine())
+        commands.emplace_back(
+            json::object{{"method", "bdev_examine"}, {"params", json::object{{"name", name}}}});
     json::array raid = raid_configuration(here);
     if (!raid.empty()) commands.push_back(std::move(raid.front()));
     for (json::value& key : crypto_key_configuration(here)) commands.push_back(std::move(key));

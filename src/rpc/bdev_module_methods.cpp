@@ -70,6 +70,9 @@ task<reply> aio_rescan(context& here, name_params params) {
 
 task<reply> uring_create(context& here, file_uring_options options) {
     outcome<std::string> made = co_await create_file(here.bdevs(), std::move(options));
+    if (!made)
+        co_return refuse(internal_error,
+                         "Unable to create URING bdev. " + request_error(made.error()).message);
     co_return to_reply(made);
 }
 task<reply> uring_delete(context& here, name_params params) {
@@ -90,17 +93,18 @@ std::span<const method> bdev_module_methods() noexcept {
         declare<&uring_delete>("bdev_uring_delete", runtime, "Deletes a bdev over a file"),
         declare<&uring_rescan>("bdev_uring_rescan", runtime, "Takes over the file's present size"),
         declare<&uring_create>("bdev_uring_create", runtime,
-                               "Makes a bdev over a file or a block device"),
+                               "Makes a bdev over a file or a block device", &bdev_of_that_name),
         declare<&aio_delete>("bdev_aio_delete", runtime, "Deletes a bdev over a file"),
         declare<&aio_rescan>("bdev_aio_rescan", runtime, "Takes over the file's present size"),
         declare<&aio_create>("bdev_aio_create", runtime,
-                             "Makes a bdev over a file or a block device"),
+                             "Makes a bdev over a file or a block device", &bdev_of_that_name),
         declare<&null_resize>("bdev_null_resize", runtime, "Resizes a null bdev"),
         declare<&null_delete>("bdev_null_delete", runtime, "Deletes a null bdev"),
         declare<&null_create>("bdev_null_create", runtime,
-                              "Makes a bdev that keeps nothing, for measuring"),
+                              "Makes a bdev that keeps nothing, for measuring", &bdev_of_that_name),
         declare<&malloc_delete>("bdev_malloc_delete", runtime, "Deletes a RAM disk"),
-        declare<&malloc_create>("bdev_malloc_create", runtime, "Makes a RAM disk"),
+        declare<&malloc_create>("bdev_malloc_create", runtime, "Makes a RAM disk",
+                                &bdev_of_that_name),
     };
     return table;
 }

@@ -36,6 +36,23 @@ task<reply> create(context& here, raid_options options) {
     co_return json::value(true);
 }
 
+/// Out of what bdev_raid_get_bdevs shows, because an array with a superblock is not saved.
+std::optional<existing> existing_array(context& here, const json::object& params) {
+    const json::value& name = *params.find("name");
+    for (const json::value& shown : arrays(here).list(raid_category::all)) {
+        if (shown["name"] != name) continue;
+        json::array legs;
+        for (const json::value& leg : *shown["base_bdevs_list"].if_array())
+            legs.push_back(leg["name"]);
+        json::object made_with{{"name", name}, {"base_bdevs", std::move(legs)}};
+        for (const char* key : {"strip_size_kb", "raid_level", "uuid", "superblock"})
+            made_with.append(key, shown[key]);
+        return existing{
+            json::object{{"method", "bdev_raid_create"}, {"params", std::move(made_with)}}, true};
+    }
+    return existing_bdev(here, *name.if_string(), true);
+}
+
 struct delete_params {
     std::string name;
     bool clear_sb = false;
@@ -102,7 +119,8 @@ std::span<const method> bdev_raid_methods() noexcept {
                                  "they hold is lost"),
         declare<&destroy>("bdev_raid_delete", state::runtime, "Deletes an array"),
         declare<&create>("bdev_raid_create", state::runtime,
-                         "Makes one bdev of several: raid0, concat, raid1 or raid5f"),
+                         "Makes one bdev of several: raid0, concat, raid1 or raid5f",
+                         &existing_array),
         declare<&get_bdevs>("bdev_raid_get_bdevs", state::runtime,
                             "The arrays, their legs, and the progress of rebuilds"),
     };

@@ -132,6 +132,69 @@ outcome<reply> call_once(world& w, const std::string& path, std::string method, 
     return answered;
 }
 
+namespace {
+
+using named_texts = std::vector<std::pair<std::string, std::string>>;
+
+outcome<named_texts> split_arguments(std::span<const std::string> arguments) {
+    named_texts pairs;
+    for (const std::string& argument : arguments) {
+        const std::size_t sign = argument.find('=');
+        if (sign == std::string::npos || sign == 0)
+            return fail(EINVAL,
+                        fmt::format("\"{}\": expected name=value, or one JSON object", argument));
+        pairs.emplace_back(argument.substr(0, sign), argument.substr(sign + 1));
+    }
+    return pairs;
+}
+
+const json::codec& codec_named(std::string_view type) {
+    if (type == "boolean") return json::codec_of<bool>();
+    if (type == "number") return json::codec_of<double>();
+    if (type.starts_with("uint")) return json::codec_of<std::uint64_t>();
+    if (type.starts_with("int")) return json::codec_of<std::int64_t>();
+    if (type == "object" || type == "any") return json::codec_of<json::value>();
+    return json::codec_of<std::string>();
+}
+
+/// What a person means by `text` for a parameter whose schema names this type.
+outcome<json::value> value_of_type(std::string_view type, std::string_view text) {
+    constexpr std::string_view several = "array of ";
+    if (!type.starts_with(several)) return codec_named(type).from_text(text);
+    if (text.starts_with('[')) return json::parse(text);
+    json::array elements;
+    while (!text.empty()) {
+        const std::size_t comma = std::min(text.find(','), text.size());
+        outcome<json::value> one =
+            value_of_type(type.substr(several.size()), text.substr(0, comma));
+        if (!one) return one;
+        elements.push_back(std::move(*one));
+        text.remove_prefix(std::min(comma + 1, text.size()));
+    }
+    return json::value(std::move(elements));
+}
+
+}  // namespace
+
+outcome<json::value> params_from_arguments(const json::value& method_schema,
+                                           std::span<const std::string> arguments) {
+    outcome<named_texts> pairs = split_arguments(arguments);
+    if (!pairs) return fail(std::move(pairs.error()));
+    json::object members;
+    for (const auto& [name, text] : *pairs) {
+        if (members.contains(name)) return fail(EINVAL, name + ": given twice");
+        const json::array* parameters = method_schema["parameters"].if_array();
+        std::string_view type = "any";  // the server says what it thinks of an unknown one
+        if (parameters != nullptr)
+            for (const json::value& p : *parameters)
+                if (p["name"].as_string() == name) type = p["type"].as_string().value_or(type);
+        outcome<json::value> read = value_of_type(type, text);
+        if (!read) return fail(EINVAL, fmt::format("{}: {}", name, read.error().message));
+        members.append(name, std::move(*read));
+    }
+    return json::value(std::move(members));
+}
+
 outcome<json::value> params_from_arguments(const method_table& known, std::string_view method_name,
                                            std::span<const std::string> arguments) {
     if (arguments.empty()) return json::value();
@@ -144,26 +207,12 @@ outcome<json::value> params_from_arguments(const method_table& known, std::strin
     if (m != nullptr && m->fields == nullptr)
         return fail(EINVAL,
                     fmt::format("{}: takes no parameters, got \"{}\"", method_name, arguments[0]));
-    std::vector<std::pair<std::string, std::string>> pairs;
-    for (const std::string& argument : arguments) {
-        const std::size_t sign = argument.find('=');
-        if (sign == std::string::npos || sign == 0)
-            return fail(EINVAL,
-                        fmt::format("\"{}\": expected name=value, or one JSON object", argument));
-        pairs.emplace_back(argument.substr(0, sign), argument.substr(sign + 1));
-    }
-    if (m != nullptr) {
-        outcome<json::object> read = json::fields_from_text(m->fields(), pairs);
-        if (!read) return fail(std::move(read.error()));
-        return json::value(std::move(*read));
-    }
-    json::object members;
-    for (auto& [name, text] : pairs) {
-        if (members.contains(name)) return fail(EINVAL, name + ": given twice");
-        outcome<json::value> read = json::parse(text);
-        members.append(name, read ? std::move(*read) : json::value(std::move(text)));
-    }
-    return json::value(std::move(members));
+    if (m == nullptr) return params_from_arguments(json::value(), arguments);
+    outcome<named_texts> pairs = split_arguments(arguments);
+    if (!pairs) return fail(std::move(pairs.error()));
+    outcome<json::object> read = json::fields_from_text(m->fields(), *pairs);
+    if (!read) return fail(std::move(read.error()));
+    return json::value(std::move(*read));
 }
 
 }  // namespace nacre::rpc

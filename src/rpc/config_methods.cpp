@@ -37,7 +37,7 @@ struct get_config_params {
 
 task<reply> get_config(context& here, get_config_params params) {
     outcome<json::value> commands = co_await save_subsystem(here, params.name);
-    if (!commands) co_return refuse(-EINVAL, commands.error().message);
+    if (!commands) co_return refuse(invalid_params, commands.error().message);
     co_return std::move(*commands);
 }
 

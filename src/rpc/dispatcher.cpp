@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "nacre/core/log.hpp"
+#include "request_options.hpp"
 
 namespace nacre::rpc {
 namespace {
@@ -67,6 +68,8 @@ outcome<> take_apart(json::value& request, request_parts& parts) {
     return {};
 }
 
+task<reply> at_once(reply answer) { co_return answer; }
+
 }  // namespace
 
 std::string dispatcher::error_text(int code, std::string message) {
@@ -74,20 +77,27 @@ std::string dispatcher::error_text(int code, std::string message) {
 }
 
 std::expected<task<reply>, request_error> dispatcher::start(std::string_view name,
-                                                            const json::value& params) {
+                                                            json::value params) {
     const method* m = context_.methods().find(name);
     if (m == nullptr) return refuse(method_not_found, "Method not found");
     const state now = context_.current_state();
     if (!allows(m->when, now))
         return refuse(wrong_state, std::string(now == state::startup ? before_start : after_start));
-    auto started = m->start(*m, context_, params);
+    auto options = take_options(*m, params);
+    if (!options) return std::unexpected(std::move(options.error()));
+    std::optional<reply> settled = settle(*m, context_, params, *options);
+    std::expected<task<reply>, request_error> started;
+    if (settled)
+        started = at_once(std::move(*settled));
+    else
+        started = m->start(*m, context_, params);
     if (started && !started->valid())
         return refuse(-ENOMEM, fmt::format("{}: no memory to carry it out", name));
     return started;
 }
 
 task<reply> dispatcher::call(std::string method, json::value params) {
-    auto started = start(method, params);
+    auto started = start(method, std::move(params));
     if (!started) co_return std::unexpected<request_error>(std::move(started.error()));
     task<reply> handler = std::move(*started);
     reply answered = co_await std::move(handler);

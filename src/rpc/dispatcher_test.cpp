@@ -145,7 +145,8 @@ TEST(rpc_dispatcher, reports_an_initialisation_that_failed) {
 
 task<void> maps_failures(fixture& f) {
     std::string got = co_await f.ask(R"({"method":"test_fail","id":1,"params":{"errno":28}})");
-    EXPECT_EQ(got, R"({"jsonrpc":"2.0","id":1,"error":{"code":-28,"message":"as asked"}})");
+    EXPECT_EQ(got, R"({"jsonrpc":"2.0","id":1,"error":{"code":-28,)"
+                   R"j("message":"as asked (No space left on device)"}})j");
 }
 TEST(rpc_dispatcher, answers_failures_with_the_negated_errno) { fixture().run(&maps_failures); }
 

@@ -17,7 +17,7 @@ struct enable_params {
     std::string name;
     bool enable = false;
     std::string opc;
-    std::uint32_t granularity = 7;
+    std::uint8_t granularity = 7;
     std::uint64_t min_nsec = histogram_options().min_ns;
     std::uint64_t max_nsec = histogram_options().max_ns;
 

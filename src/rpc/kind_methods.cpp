@@ -18,8 +18,12 @@ kind_methods::kind_methods(const bdev_kind& kind)
     create_.fields = kind.fields;
     create_.schema = kind.schema;
     create_.document = kind.document;
+    create_.normalize = kind.normalize;
+    create_.creates = &bdev_of_that_name;
     create_.start = [](const method& self, context& here,
                        const json::value& params) -> std::expected<task<reply>, request_error> {
+        outcome<json::object> all = kind_of(self).normalize(params);
+        if (!all) return std::unexpected(detail::undecodable(self, all.error()));
         return create(kind_of(self), here, params);
     };
     delete_.name = texts_[1].c_str();
@@ -27,10 +31,12 @@ kind_methods::kind_methods(const bdev_kind& kind)
     delete_.fields = &name_params::fields;
     delete_.schema = &json::schema<name_params>;
     delete_.document = &json::document<name_params>;
+    delete_.normalize = &json::normalize<name_params>;
+    delete_.creates = nullptr;
     delete_.start = [](const method& self, context& here,
                        const json::value& params) -> std::expected<task<reply>, request_error> {
         outcome<name_params> decoded = json::decode<name_params>(params);
-        if (!decoded) return detail::undecodable(decoded.error());
+        if (!decoded) return std::unexpected(detail::undecodable(self, decoded.error()));
         return remove(kind_of(self), here, std::move(decoded->name));
     };
     for (kind_method* m : {&create_, &delete_}) {

@@ -77,8 +77,8 @@ task<reply> get_level(context&) { co_return upper_case(log::current_level()); }
 
 reply switch_flag(const std::string& name, bool on) {
     if (result<> done = log::set_flag(name, on); !done)
-        return refuse(-done.error().to_errno(),
-                      fmt::format("{}: no such log flag; log_get_flags lists them", name));
+        return refuse(invalid_params,
+                      fmt::format("invalid log flag: {}; log_get_flags lists them", name));
     return json::value(true);
 }
 task<reply> set_flag(context&, flag_params params) { co_return switch_flag(params.flag, true); }

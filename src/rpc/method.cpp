@@ -4,12 +4,19 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <system_error>
 
 #include "nacre/core/assert.hpp"
+#include "request_options.hpp"
+#include "spdk_refusals.hpp"
 
 namespace nacre::rpc {
 
-request_error::request_error(const failure& f) : code(-f.code.to_errno()), message(f.message) {}
+request_error::request_error(const failure& f) : code(-f.code.to_errno()), message(f.message) {
+    // All that SPDK says, and so what its clients may look for.
+    const std::string name = std::generic_category().message(-code);
+    if (message.find(name) == std::string::npos) message += " (" + name + ")";
+}
 
 json::value request_error::to_json() const {
     return json::object{{"code", code}, {"message", message}};
@@ -17,12 +24,16 @@ json::value request_error::to_json() const {
 
 namespace detail {
 
-std::expected<task<reply>, request_error> undecodable(const failure& why) {
-    return refuse(internal_error, "spdk_json_decode_object failed: " + why.message);
+request_error undecodable(const method& self, const failure& why) {
+    const refusal how = refusal_of(self.name);
+    return {how.code, fmt::format("{}: {}", how.text, why.message)};
 }
 
-std::expected<task<reply>, request_error> takes_none(const method& self) {
-    return refuse(invalid_params, fmt::format("{} method requires no parameters", self.name));
+std::optional<request_error> takes_none(const method& self) {
+    const refusal how = refusal_of_any(self.name);
+    if (how.code == 0) return std::nullopt;
+    if (how.text != nullptr) return request_error(how.code, how.text);
+    return request_error(how.code, fmt::format("{} method requires no parameters", self.name));
 }
 
 }  // namespace detail
@@ -30,6 +41,11 @@ std::expected<task<reply>, request_error> takes_none(const method& self) {
 void method_table::add(std::span<const method> methods) {
     for (const method& m : methods) {
         NACRE_ASSERT(find(m.name) == nullptr);
+        if (m.fields != nullptr)
+            for (const json::field& option : request_options::fields())
+                NACRE_ASSERT(std::ranges::none_of(m.fields(), [&](const json::field& f) {
+                    return std::string_view(f.name) == option.name;
+                }));
         methods_.push_back(&m);
     }
 }
@@ -68,6 +84,7 @@ json::value schema(const method& m) {
     return json::object{{"method", m.name},
                         {"state", name_of(m.when)},
                         {"description", m.help},
+                        {"creates", m.creates != nullptr},
                         {"parameters", m.schema()}};
 }
 

@@ -55,7 +55,7 @@ task<void> makes_file_bdevs(fixture& f) {
         co_await call(f, "bdev_aio_create", R"({"name":"a","filename":"/disk","block_size":512})");
     EXPECT_EQ(got, json::value("a"));
     got = co_await call(f, "bdev_uring_create", R"({"name":"u","filename":"/disk"})");
-    EXPECT_EQ(got["code"], json::value(-EBUSY)) << "one file, one writer: " << got.dump();
+    EXPECT_EQ(got["code"], json::value(internal_error)) << "one file, one writer: " << got.dump();
     got = co_await call(f, "bdev_uring_delete", R"({"name":"a"})");
     EXPECT_EQ(got["code"], json::value(-ENODEV));
     f.outside.make_file("/disk", 2 << 20);
@@ -252,8 +252,21 @@ task<void> examines(fixture& f) {
     got = co_await call(f, "bdev_examine", R"({"name":"n"})");
     EXPECT_EQ(got, json::value(true));
     EXPECT_EQ(eyes.seen, 2U);
+    got = co_await call(f, "bdev_examine", R"({"name":"n"})");
+    EXPECT_EQ(got["code"], json::value(-EEXIST));
+    // One that is to come is remembered, and saved, until it goes.
     got = co_await call(f, "bdev_examine", R"({"name":"m"})");
-    EXPECT_EQ(got["code"], json::value(-ENODEV));
+    EXPECT_EQ(got, json::value(true));
+    made = co_await create_null(f.registry, small_null("other"));
+    EXPECT_EQ(eyes.seen, 2U);
+    made = co_await create_null(f.registry, small_null("m"));
+    EXPECT_EQ(eyes.seen, 3U);
+    got = co_await call(f, "framework_get_config", R"({"name":"bdev"})");
+    EXPECT_EQ(got[1]["method"], json::value("bdev_examine"));
+    EXPECT_EQ(got[2]["params"]["name"], json::value("m"));
+    got = co_await call(f, "bdev_null_delete", R"({"name":"m"})");
+    got = co_await call(f, "framework_get_config", R"({"name":"bdev"})");
+    EXPECT_NE(got[2]["method"], json::value("bdev_examine"));
 }
 TEST(rpc_methods, examine_where_it_is_not_done_by_itself) { fixture().run(&examines); }
 
@@ -288,7 +301,7 @@ task<void> ends_program(fixture& f) {
     EXPECT_EQ(got, json::value(true));
     EXPECT_EQ(f.application.signal, 2);
     got = co_await call(f, "spdk_kill_instance", R"({"sig_name":"SIGNOT"})");
-    EXPECT_EQ(got["code"], json::value(-32603));
+    EXPECT_EQ(got["code"], json::value(invalid_params));
     f.here.set_lifecycle(nullptr);
     got = co_await call(f, "spdk_kill_instance", R"({"sig_name":"SIGINT"})");
     EXPECT_EQ(got["code"], json::value(-ENOTSUP));

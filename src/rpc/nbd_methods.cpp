@@ -21,6 +21,26 @@ task<reply> export_create(context& here, nbd::export_options options) {
     co_return json::value(exports.back().uri);
 }
 
+std::optional<existing> existing_export(context& here, const json::object& params) {
+    auto* server = here.service<nbd::server>();
+    if (server == nullptr) return std::nullopt;
+    const json::value& named = *params.find("export");
+    const json::value& name = named.if_string()->empty() ? *params.find("bdev_name") : named;
+    const json::value saved(server->configuration());
+    const std::vector<nbd::export_info> exports = server->list();
+    for (std::size_t i = 0; i < exports.size(); ++i) {
+        const json::object shown = json::encode(exports[i]);
+        const auto same = [&](const char* key) {
+            const json::value* wanted = params.find(key);
+            const json::value* is = shown.find(key);
+            return wanted == nullptr ? is == nullptr : is != nullptr && *is == *wanted;
+        };
+        if (*shown.find("export") == name && same("unix") && same("address"))
+            return existing{saved[i], json::value(exports[i].uri)};
+    }
+    return std::nullopt;
+}
+
 task<reply> export_delete(context& here, nbd::export_selector which) {
     auto* server = here.service<nbd::server>();
     if (server == nullptr) co_return no_server();
@@ -47,7 +67,8 @@ task<json::value> nbd_configuration(context& here) {
 std::span<const method> nbd_methods() noexcept {
     static constexpr method table[] = {
         declare<&export_create>("nbd_export_create", state::runtime,
-                                "Serves a bdev by NBD, on a unix socket or a TCP address"),
+                                "Serves a bdev by NBD, on a unix socket or a TCP address",
+                                &existing_export),
         declare<&export_delete>("nbd_export_delete", state::runtime, "Ends an export"),
         declare<&get_exports>("nbd_get_exports", state::runtime, "What is exported, and where"),
     };

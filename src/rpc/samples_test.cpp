@@ -3,6 +3,7 @@
 // Conversations captured from a real SPDK (testdata/spdk-samples.md), held again with nacre. What
 // must be the same: the keys of every object and their order, kinds and values, error codes. What
 // may differ: UUIDs, times and counts, lists of what is inside the server, sentences of errors.
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <regex>
@@ -14,8 +15,10 @@ namespace {
 
 struct exchange {
     std::string title;
+    std::string needs;
     std::string sent;
     std::string received;
+    bool cut = false;
 };
 
 /// The blocks of one part ("First capture") of the file.
@@ -24,13 +27,19 @@ std::vector<exchange> read_samples(std::string_view part) {
     EXPECT_TRUE(file.good());
     std::vector<exchange> all;
     std::string title;
+    std::string needs;
     bool inside = false;
     for (std::string line; std::getline(file, line);) {
         if (line.starts_with("# ")) inside = line.substr(2) == part;
         if (!inside) continue;
-        if (line.starts_with("## ")) title = line.substr(3);
-        if (line.starts_with("> ")) all.push_back({title, line.substr(2), {}});
+        if (line.starts_with("## ")) {
+            title = line.substr(3);
+            needs.clear();
+        }
+        if (line.starts_with("needs: ")) needs = line.substr(7);
+        if (line.starts_with("> ")) all.push_back({title, needs, line.substr(2), {}});
         if (line.starts_with("< ")) all.back().received = line.substr(2);
+        if (line.starts_with("... (cut")) all.back().cut = true;
     }
     return all;
 }
@@ -39,6 +48,7 @@ std::vector<exchange> read_samples(std::string_view part) {
 /// lists the first elements.
 bool only_shape(std::string_view method) {
     return method == "spdk_get_version" || method == "framework_get_reactors" ||
+           method == "rpc_get_methods" || method == "framework_get_subsystems" ||
            method == "log_get_flags" || method == "bdev_get_iostat" ||
            method.starts_with("thread_get_");
 }
@@ -131,35 +141,75 @@ bool is_kept(std::string_view message) {
            message.starts_with("Method may only be called");
 }
 
-void compare_answers(const exchange& e, const std::string& got) {
+/// Of a cut answer: what stands before the first thing that is the server's own (a list's further
+/// names, a figure) must be the same, with figures as #.
+void compare_beginnings(const exchange& e, const std::string& got) {
+    static const std::regex figure("[0-9]+");
+    const std::string method = method_of(e.sent);
+    std::string_view own;  // the last text that both have
+    if (method == "rpc_get_methods") own = "\"rpc_get_methods\",";
+    if (method == "bdev_get_histogram") own = "\"histogram\":\"AAAAAAAA";
+    if (method == "bdev_get_iostat") own = "\"io_error\":{}},{\"name\":\"";
+    const std::size_t end = e.received.find(own);
+    ASSERT_FALSE(own.empty()) << e.sent;
+    ASSERT_NE(end, std::string::npos) << e.sent;
+    const std::string wanted =
+        std::regex_replace(e.received.substr(0, end + own.size()), figure, "#");
+    EXPECT_TRUE(std::regex_replace(got, figure, "#").starts_with(wanted))
+        << e.sent << " gave " << got.substr(0, 2000);
+}
+
+/// SPDK's commands that nacre has: a saved configuration has those of every part of the program.
+void leave_what_exists(context& here, json::value& commands) {
+    std::erase_if(*commands.if_array(), [&](const json::value& c) {
+        return here.methods().find(*c["method"].as_string()) == nullptr;
+    });
+}
+
+void compare_answers(context& here, const exchange& e, const std::string& got) {
+    if (e.cut) return compare_beginnings(e, got);
     outcome<json::value> expected = json::parse(without_doubled_uuid(e.received));
     outcome<json::value> actual = json::parse(got);
     ASSERT_TRUE(expected.has_value()) << e.received;
     ASSERT_TRUE(actual.has_value()) << e.sent << " gave " << got;
+    if (method_of(e.sent) == "framework_get_config")
+        leave_what_exists(here, *expected->if_object()->find("result"));
     comparison c(only_shape(method_of(e.sent)));
     c.compare(*expected, *actual, "");
     EXPECT_EQ(c.differences, "") << e.title << "\n> " << e.sent << "\n< " << got;
     const json::value& message = (*expected)["error"]["message"];
     if (!message.is_string()) return;
     const std::string ours(*(*actual)["error"]["message"].as_string());
-    EXPECT_FALSE(ours.empty());
     if (is_kept(*message.as_string())) {
         EXPECT_TRUE(ours.starts_with(*message.as_string())) << e.sent << " gave " << ours;
+    } else {
+        EXPECT_NE(ours.find(*message.as_string()), std::string::npos) << e.sent << " gave " << ours;
     }
 }
 
 unsigned replayed = 0;
+unsigned passed_over = 0;
 
 /// What the capture does not show: the legs of its RAID bdevs, made just before them.
-task<void> make_legs(fixture& f, const std::string& creation) {
-    for (const char* name : {"Malloc3", "Malloc4", "Malloc5", "Malloc6"}) {
-        if (creation.find(name) == std::string::npos) continue;
-        std::string got =
-            co_await f.ask(R"({"method":"bdev_malloc_create","id":1,"params":{)"
-                           R"("name":")" +
-                           std::string(name) + R"(","num_blocks":8192,"block_size":4096}})");
+task<void> make_legs(fixture& f, std::string creation) {
+    static const std::regex leg("Malloc[3-6]");
+    std::vector<std::string> names;
+    for (std::sregex_iterator i(creation.begin(), creation.end(), leg), end; i != end; ++i)
+        names.push_back(i->str());
+    EXPECT_EQ(names.size(), 2U);
+    for (const std::string& name : names) {
+        std::string request = R"({"method":"bdev_malloc_create","id":1,"params":{"name":")" + name +
+                              R"(","num_blocks":8192,"block_size":4096}})";
+        std::string got = co_await f.ask(std::move(request));
         EXPECT_NE(got.find("result"), std::string::npos) << got;
     }
+}
+
+bool is_there(context& here, const std::string& needed) {
+    if (needed.empty()) return true;
+    return needed.find('/') == std::string::npos
+               ? here.methods().find(needed) != nullptr
+               : std::filesystem::exists(NACRE_SOURCE_DIR "/" + needed);
 }
 
 task<void> replay(fixture& f, std::string part) {
@@ -167,9 +217,10 @@ task<void> replay(fixture& f, std::string part) {
     auto client = std::make_unique<raw_client>(f);
     for (const exchange& e : samples) {
         const std::string method = method_of(e.sent);
-        if (!method.empty() && method != "no_such_method" &&
-            f.here.methods().find(method) == nullptr)
+        if (!is_there(f.here, e.needs)) {
+            ++passed_over;
             continue;
+        }
         ++replayed;
         if (method == "bdev_raid_create") co_await make_legs(f, e.sent);
         co_await client->send(e.sent);
@@ -181,7 +232,7 @@ task<void> replay(fixture& f, std::string part) {
             continue;
         }
         std::string got = co_await client->line();
-        compare_answers(e, got);
+        compare_answers(f.here, e, got);
     }
 }
 
@@ -198,7 +249,9 @@ TEST(rpc_samples, are_answered_as_spdk_answers_them) {
     replayed = 0;
     fixture({.shuffle = false}).run(&replay_first);
     fixture({.shuffle = false}).run(&replay_second);
-    EXPECT_EQ(replayed, 63U);
+    // Of 79: what is passed over waits for QoS (7) to be there.
+    EXPECT_EQ(replayed + passed_over, 79U);
+    EXPECT_GE(replayed, 72U);
 }
 
 }  // namespace

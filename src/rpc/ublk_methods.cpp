@@ -20,6 +20,25 @@ reply id_reply(const outcome<std::uint32_t>& id) {
     return json::value(std::uint64_t{*id});
 }
 
+/// The command that made it, out of what would be saved; `key` tells one disk from another.
+std::optional<existing> saved_command(context& here, const char* method, const char* key,
+                                      const json::object& params, json::value answer) {
+    auto* server = here.service<ublk::server>();
+    if (server == nullptr) return std::nullopt;
+    for (const json::value& command : server->configuration()) {
+        if (command["method"] != json::value(method)) continue;
+        if (key == nullptr || command["params"][key] == *params.find(key))
+            return existing{command, std::move(answer)};
+    }
+    return std::nullopt;
+}
+std::optional<existing> existing_target(context& here, const json::object& params) {
+    return saved_command(here, "ublk_create_target", nullptr, params, true);
+}
+std::optional<existing> existing_disk(context& here, const json::object& params) {
+    return saved_command(here, "ublk_start_disk", "ublk_id", params, *params.find("ublk_id"));
+}
+
 task<reply> create_target(context& here, ublk::target_options options) {
     auto* server = here.service<ublk::server>();
     if (server == nullptr) co_return no_server();
@@ -100,9 +119,11 @@ std::span<const method> ublk_methods() noexcept {
     constexpr state runtime = state::runtime;
     static constexpr method table[] = {
         declare<&create_target>("ublk_create_target", runtime,
-                                "Makes ready to serve bdevs as disks of the Linux kernel"),
+                                "Makes ready to serve bdevs as disks of the Linux kernel",
+                                &existing_target),
         declare<&destroy_target>("ublk_destroy_target", runtime, "Stops all ublk disks"),
-        declare<&start_disk>("ublk_start_disk", runtime, "Serves a bdev as /dev/ublkb<ublk_id>"),
+        declare<&start_disk>("ublk_start_disk", runtime, "Serves a bdev as /dev/ublkb<ublk_id>",
+                             &existing_disk),
         declare<&recover_disk>("ublk_recover_disk", runtime,
                                "Goes on with a disk whose daemon ended without stopping it"),
         declare<&stop_disk>("ublk_stop_disk", runtime, "Ends a disk"),

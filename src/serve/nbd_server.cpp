@@ -315,8 +315,8 @@ std::span<const json::field> export_options::fields() {
     using self = export_options;
     static constexpr json::field table[] = {
         json::required<&self::bdev_name>("bdev_name", "Name, alias or UUID of the bdev to serve"),
-        json::optional<&self::export_name>("export",
-                                           "What clients ask for; empty: the bdev's name"),
+        json::automatic<&self::export_name>("export",
+                                            "What clients ask for; empty: the bdev's name"),
         json::optional<&self::unix_path>("unix", "Path of a unix socket to serve at"),
         json::optional<&self::address>("address",
                                        "Address of a TCP socket to serve at, host:port; port 0: "

@@ -41,6 +41,15 @@ struct zoned_attributes {
     std::uint64_t optimal_open_zones = 0;  ///< 0: open_zones_max
 };
 
+/// Sizes that suit a device best, in blocks; 0: it does not say. Shown, not enforced.
+struct preferred_sizes {
+    std::uint32_t write_alignment = 0;
+    std::uint32_t write_granularity = 0;
+    std::uint32_t optimal_write = 0;
+    std::uint32_t unmap_alignment = 0;
+    std::uint32_t unmap_granularity = 0;
+};
+
 struct bdev_attributes {
     std::string name;
     std::vector<std::string> aliases;  ///< besides the UUID's text
@@ -58,6 +67,7 @@ struct bdev_attributes {
     bool metadata_interleaved = false;
     bool write_cache = false;  ///< flush does something
     zoned_attributes zoned;
+    preferred_sizes preferred;
     std::uint32_t operations = 0;  ///< bits of opcodes the module carries out itself
     unsigned layers = 0;           ///< bdevs below this one, at the deepest
 

@@ -23,6 +23,7 @@ struct bdev_kind {
     std::span<const json::field> (*fields)();
     json::array (*schema)();
     std::string (*document)();
+    outcome<json::object> (*normalize)(const json::value& options);
     /// The options' JSON object; makes the device and says its name. Home thread.
     task<outcome<std::string>> (*create)(bdev_registry& registry, const json::value& options);
     bool (*owns)(const bdev& device);

@@ -438,6 +438,7 @@ template <typename Device>
     kind.fields = &options_type::fields;
     kind.schema = &json::schema<options_type>;
     kind.document = &json::document<options_type>;
+    kind.normalize = &json::normalize<options_type>;
     kind.create = &custom::create<Device>;
     kind.owns = [](const bdev& d) { return dynamic_cast<const Device*>(&d) != nullptr; };
     if constexpr (requires(bdev_registry& r, bdev& d) { Device::examine(r, d); })

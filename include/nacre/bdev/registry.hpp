@@ -12,8 +12,10 @@
 
 #include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "nacre/bdev/bdev_channel.hpp"
 #include "nacre/core/uri.hpp"
@@ -110,6 +112,8 @@ public:
     /// By name, alias or UUID text; null if there is none.
     [[nodiscard]] bdev* find(std::string_view name) noexcept;
     [[nodiscard]] outcome<bdev_desc> open(std::string_view name, access a);
+    /// 0, 1, …: for names of what is given none ("Malloc0"), each used once, as SPDK counts.
+    [[nodiscard]] unsigned next_number(std::string_view kind);
     /// In the order of registration.
     template <typename F>
     void for_each(F visit) {
@@ -156,6 +160,12 @@ public:
     void set_auto_examine(bool on) noexcept { auto_examine_ = on; }
     [[nodiscard]] bool auto_examine() const noexcept { return auto_examine_; }
     [[nodiscard]] task<void> examine(bdev& device);
+    /// Where devices are not examined by themselves (EINVAL if they are): this one now, or when it
+    /// appears. EEXIST if that was asked for already; a removed device is forgotten.
+    [[nodiscard]] task<outcome<>> examine_named(std::string name);
+    [[nodiscard]] std::span<const std::string> names_to_examine() const noexcept {
+        return to_examine_;
+    }
 
 private:
     friend class bdev;
@@ -165,10 +175,12 @@ private:
     thread& home_;
     std::vector<std::shared_ptr<bdev>> devices_;
     std::map<std::string, bdev*, std::less<>> by_name_;  // names, aliases, UUID texts
+    std::map<std::string, unsigned, std::less<>> numbers_;
     std::vector<examiner*> examiners_;
     std::vector<std::unique_ptr<examiner>> owned_examiners_;
     std::vector<const bdev_kind*> kinds_;
     std::vector<observer*> observers_;
+    std::vector<std::string> to_examine_;  // names and aliases, in the order asked for
     bool auto_examine_ = true;
     buffer_pools buffers_;
 };

@@ -88,6 +88,8 @@ struct field {
     const char* name;
     const char* help;
     bool required;
+    /// Whoever takes the parameters works out what an absent one stands for (`automatic`).
+    bool derived;
     const codec& (*type)() noexcept;
     void* (*member)(void* object) noexcept;
 };
@@ -122,12 +124,19 @@ struct member_of<Member> {
 template <auto Member>
 [[nodiscard]] constexpr field required(const char* name, const char* help) noexcept {
     using member = detail::member_of<Member>;
-    return {name, help, true, &codec_of<typename member::type>, &member::get};
+    return {name, help, true, false, &codec_of<typename member::type>, &member::get};
 }
 template <auto Member>
 [[nodiscard]] constexpr field optional(const char* name, const char* help) noexcept {
     using member = detail::member_of<Member>;
-    return {name, help, false, &codec_of<typename member::type>, &member::get};
+    return {name, help, false, false, &codec_of<typename member::type>, &member::get};
+}
+/// Optional, and what it is when it is absent is worked out later: a size that is detected, a name
+/// that is found. The initialiser's value says "absent", and is not shown as the default.
+template <auto Member>
+[[nodiscard]] constexpr field automatic(const char* name, const char* help) noexcept {
+    using member = detail::member_of<Member>;
+    return {name, help, false, true, &codec_of<typename member::type>, &member::get};
 }
 
 /// SPDK's "relaxed" methods ignore unknown keys, because a second layer decodes them.
@@ -166,6 +175,14 @@ template <described T>
 template <described T>
 [[nodiscard]] object encode(const T& from) {
     return encode_fields(T::fields(), &from);
+}
+
+/// What `params` say, with all defaults; fails where decode() does.
+template <described T>
+[[nodiscard]] outcome<object> normalize(const value& params) {
+    outcome<T> decoded = decode<T>(params);
+    if (!decoded) return fail(std::move(decoded.error()));
+    return encode(*decoded);
 }
 
 /// [{"name": …, "type": …, "required": …, "description": …, "default": …}, …]

@@ -64,5 +64,8 @@ private:
 [[nodiscard]] outcome<json::value> params_from_arguments(const method_table& known,
                                                          std::string_view method,
                                                          std::span<const std::string> arguments);
+/// name=value of a method of which there is only what rpc_get_schema says, or null.
+[[nodiscard]] outcome<json::value> params_from_arguments(const json::value& method_schema,
+                                                         std::span<const std::string> arguments);
 
 }  // namespace nacre::rpc

@@ -35,7 +35,7 @@ private:
     [[nodiscard]] task<std::optional<json::value>> answer_one(json::value request);
     [[nodiscard]] task<void> answer_element(json::value request, json::array& answers);
     [[nodiscard]] std::expected<task<reply>, request_error> start(std::string_view method,
-                                                                  const json::value& params);
+                                                                  json::value params);
     context& context_;
 };
 

@@ -14,10 +14,18 @@
 //
 // A handler without a second parameter takes no parameters, and is refused any, as in SPDK. Codes
 // are SPDK's: see request_error.
+//
+// Two parameters are every method's, and the dispatcher's affair alone
+// (src/rpc/request_options.hpp): `dry_run` checks and says what would be done; `idempotent` makes
+// the creation of what exists with the same configuration succeed. For them a method that makes
+// something says how to find it:
+//
+//     declare<&create_null>("bdev_null_create", state::runtime, "Makes …", &bdev_of_that_name),
 #pragma once
 
 #include <cstdint>
 #include <expected>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -44,7 +52,7 @@ struct request_error {
     std::string message;
 
     request_error(int c, std::string m) : code(c), message(std::move(m)) {}
-    /// -errno and the failure's sentence.
+    /// -errno and the failure's sentence, with strerror's text somewhere in it.
     explicit request_error(const failure& f);
     [[nodiscard]] json::value to_json() const;
 };
@@ -74,6 +82,23 @@ enum class state : std::uint8_t { startup = 1, runtime = 2, both = 3 };
     return (static_cast<unsigned>(mask) & static_cast<unsigned>(s)) != 0;
 }
 
+/// What is there already of that which a method would make.
+struct existing {
+    /// {"method", "params"}, which would make it again; null if that is not known.
+    json::value made_by;
+    /// What the method answered when it made it.
+    json::value answer;
+};
+/// Looks for what has the name, or whatever else there can be only one of, that `params` ask for.
+/// `params` have been decoded once, so that required ones are there and all are of their types.
+using find_existing = std::optional<existing> (*)(context& here, const json::object& params);
+
+/// The usual one: the bdev that parameter "name" names; its name is the answer.
+[[nodiscard]] std::optional<existing> bdev_of_that_name(context& here, const json::object& params);
+/// The bdev of that name, if there is one; `answer` is what its method answers.
+[[nodiscard]] std::optional<existing> existing_bdev(context& here, std::string_view name,
+                                                    json::value answer);
+
 struct method {
     const char* name;
     state when;
@@ -87,12 +112,18 @@ struct method {
     /// Decodes and makes the handler's coroutine. `params` is an object, or null for none given.
     std::expected<task<reply>, request_error> (*start)(const method& self, context& here,
                                                        const json::value& params);
+    /// Decodes, and gives all parameters with their defaults. Null: takes none.
+    outcome<json::object> (*normalize)(const json::value& params);
+    /// Null: it makes nothing, or nothing that has a name.
+    find_existing creates;
 };
 
 namespace detail {
 
-[[nodiscard]] std::expected<task<reply>, request_error> undecodable(const failure& why);
-[[nodiscard]] std::expected<task<reply>, request_error> takes_none(const method& self);
+/// As SPDK's method of the name refuses (src/rpc/spdk_refusals.hpp), and why.
+[[nodiscard]] request_error undecodable(const method& self, const failure& why);
+/// Of parameters to a method without any; empty if SPDK's passes them over.
+[[nodiscard]] std::optional<request_error> takes_none(const method& self);
 
 template <auto Handler>
 struct declared;
@@ -101,10 +132,13 @@ template <task<reply> (*Handler)(context&)>
 struct declared<Handler> {
     static constexpr std::span<const json::field> (*fields)() = nullptr;
     static constexpr std::string (*document)() = nullptr;
+    static constexpr outcome<json::object> (*normalize)(const json::value&) = nullptr;
     static json::array schema() { return {}; }
     static std::expected<task<reply>, request_error> start(const method& self, context& here,
                                                            const json::value& params) {
-        if (!params.is_null()) return takes_none(self);
+        if (!params.is_null())
+            if (std::optional<request_error> why = takes_none(self))
+                return std::unexpected(std::move(*why));
         return Handler(here);
     }
 };
@@ -113,11 +147,13 @@ template <json::described Params, task<reply> (*Handler)(context&, Params)>
 struct declared<Handler> {
     static constexpr std::span<const json::field> (*fields)() = &Params::fields;
     static constexpr std::string (*document)() = &json::document<Params>;
+    static constexpr outcome<json::object> (*normalize)(const json::value&) =
+        &json::normalize<Params>;
     static json::array schema() { return json::schema<Params>(); }
-    static std::expected<task<reply>, request_error> start(const method&, context& here,
+    static std::expected<task<reply>, request_error> start(const method& self, context& here,
                                                            const json::value& params) {
         outcome<Params> decoded = json::decode<Params>(params);
-        if (!decoded) return undecodable(decoded.error());
+        if (!decoded) return std::unexpected(undecodable(self, decoded.error()));
         return Handler(here, std::move(*decoded));
     }
 };
@@ -125,15 +161,24 @@ struct declared<Handler> {
 }  // namespace detail
 
 template <auto Handler>
-[[nodiscard]] constexpr method declare(const char* name, state when, const char* help) noexcept {
+[[nodiscard]] constexpr method declare(const char* name, state when, const char* help,
+                                       find_existing creates = nullptr) noexcept {
     using traits = detail::declared<Handler>;
-    return {name, when, help, traits::fields, &traits::schema, traits::document, &traits::start};
+    return {name,
+            when,
+            help,
+            traits::fields,
+            &traits::schema,
+            traits::document,
+            &traits::start,
+            traits::normalize,
+            creates};
 }
 
 /// Methods by name, in the order in which they were added. The tables outlive it.
 class method_table {
 public:
-    /// Names are distinct (asserted).
+    /// Names are distinct, and no parameter is called dry_run or idempotent (asserted).
     void add(std::span<const method> methods);
     /// Null if there is none, or if it is not among those allowed.
     [[nodiscard]] const method* find(std::string_view name) const noexcept;
