@@ -9,6 +9,19 @@ install(DIRECTORY include/nacre DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MA
         PATTERN "*.hpp" PATTERN "*.def")
 if(TARGET nacre)
     install(TARGETS nacre RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+    # The program prints its own completion and manual, so they are made when they are installed.
+    # nacre_document(FILE FOLDER ARGUMENTS...)
+    function(nacre_document file folder)
+        set(made "${PROJECT_BINARY_DIR}/documents/${file}")
+        list(JOIN ARGN " " arguments)
+        install(CODE "file(MAKE_DIRECTORY \"${PROJECT_BINARY_DIR}/documents\")
+execute_process(COMMAND \"$<TARGET_FILE:nacre>\" ${arguments} OUTPUT_FILE \"${made}\"
+                COMMAND_ERROR_IS_FATAL ANY)")
+        install(FILES "${made}" DESTINATION "${folder}")
+    endfunction()
+    nacre_document(nacre "${CMAKE_INSTALL_DATADIR}/bash-completion/completions" completion bash)
+    nacre_document(nacre.1 "${CMAKE_INSTALL_MANDIR}/man1" man nacre)
+    nacre_document(nacre-rpc.7 "${CMAKE_INSTALL_MANDIR}/man7" man nacre-rpc)
 endif()
 
 set(rooms ${NACRE_ROOMS})

@@ -82,8 +82,15 @@ class installed(unittest.TestCase):
         run(os.path.join(build, "stranger"))
 
     def test_the_program_is_there_and_says_its_version(self):
-        program = os.path.join(self.find("nacre"), "nacre")
+        program = os.path.join(self.prefix, "bin", "nacre")
         self.assertRegex(run(program, "--version"), r"\b\d+\.\d+\.\d+")
+
+    def test_completion_and_manual_are_there(self):
+        for name, text in (("nacre.1", ".TH NACRE 1"), ("nacre-rpc.7", "bdev_malloc_create")):
+            with open(os.path.join(self.find(name), name), encoding="utf-8") as page:
+                self.assertIn(text, page.read())
+        completion = os.path.join(self.prefix, "share", "bash-completion", "completions", "nacre")
+        run("bash", "-c", 'source "$1" && complete -p nacre', "bash", completion)
 
 
 if __name__ == "__main__":

@@ -106,6 +106,7 @@ struct app::implementation final : rpc::lifecycle {
     std::vector<const bdev_kind*> kinds;
     std::deque<rpc::kind_methods> methods_of_kinds;
     std::vector<hook> shutdown_hooks;
+    std::vector<const rpc::method*> own_methods;
     std::optional<rpc::configuration> configuration;
     std::unique_ptr<runtime> host;
     bool registered = false;  // as the process's app
@@ -126,6 +127,7 @@ struct app::implementation final : rpc::lifecycle {
     condition member_left;
 
     outcome<> prepare();
+    outcome<rpc::method_table> all_methods();
     task<outcome<>> bring_up();
     task<void> wait_for_shutdown();
     task<void> shut_down();
@@ -209,6 +211,19 @@ outcome<> app::implementation::prepare() {
     return {};
 }
 
+outcome<rpc::method_table> app::implementation::all_methods() {
+    rpc::method_table all = rpc::all_methods();
+    for (const bdev_kind* kind : kinds) methods_of_kinds.emplace_back(*kind).add_to(all);
+    for (const rpc::method* m : own_methods) {
+        if (all.find(m->name) != nullptr)
+            return fail(EEXIST, fmt::format("{}: there is an RPC method of this name already; "
+                                            "give the application's another",
+                                            m->name));
+        all.add({m, 1});
+    }
+    return all;
+}
+
 task<outcome<>> app::implementation::bring_up() {
     signals.start(
         [](void* self, int number) noexcept {
@@ -219,12 +234,10 @@ task<outcome<>> app::implementation::bring_up() {
     (void)gpt_module::of(*bdevs);   // from now on partitions are found
     (void)raid_module::of(*bdevs);  // and arrays assemble
     exports = std::make_unique<nbd::server>(*bdevs);
-    rpc::method_table methods = rpc::all_methods();
-    for (const bdev_kind* kind : kinds) {
-        bdevs->add_kind(*kind);
-        methods_of_kinds.emplace_back(*kind).add_to(methods);
-    }
-    context = std::make_unique<rpc::context>(*host, *bdevs, std::move(methods));
+    for (const bdev_kind* kind : kinds) bdevs->add_kind(*kind);
+    outcome<rpc::method_table> methods = all_methods();
+    if (!methods) co_return fail(std::move(methods.error()));
+    context = std::make_unique<rpc::context>(*host, *bdevs, std::move(*methods));
     disks = std::make_unique<ublk::server>(*bdevs);
     context->add_subsystems(rpc::all_subsystems());
     context->set_lifecycle(this);
@@ -456,6 +469,10 @@ void app::leave() noexcept {
             i->member_left.notify_all();
         },
         across<implementation>(self));
+}
+
+void app::add_methods(std::span<const rpc::method> methods) {
+    for (const rpc::method& m : methods) implementation_->own_methods.push_back(&m);
 }
 
 runtime& app::host() noexcept { return *implementation_->host; }

@@ -18,6 +18,7 @@
 #include "nacre/memory/dma_buffer.hpp"
 #include "nacre/memory/memory_policy.hpp"
 #include "nacre/rpc/client.hpp"
+#include "nacre/rpc/dispatcher.hpp"
 #include "nacre/runtime/sleep.hpp"
 #include "nacre/sim/world.hpp"
 
@@ -306,6 +307,63 @@ TEST(app, ends_with_1_when_the_start_that_was_waited_for_fails) {
     // The application ends; its answer may be lost to that, but success it is never.
     EXPECT_FALSE(begun && *begun);
     EXPECT_EQ(a.wait(), 1);
+}
+
+struct double_params {
+    std::uint32_t number = 0;
+    static std::span<const json::field> fields() {
+        static constexpr json::field table[] = {
+            json::required<&double_params::number>("number", "What to double"),
+        };
+        return table;
+    }
+};
+task<rpc::reply> double_it(rpc::context& here, double_params params) {
+    co_await yield();
+    EXPECT_EQ(here.service<app>(), app::current());
+    co_return json::value(std::uint64_t{params.number} * 2);
+}
+constexpr rpc::method doubling[] = {
+    rpc::declare<&double_it>("test_double", rpc::state::both, "Doubles a number"),
+};
+constexpr rpc::method name_is_taken[] = {
+    rpc::declare<&double_it>("bdev_get_bdevs", rpc::state::both, "Has a name that is taken"),
+};
+
+task<rpc::reply> call_double(app& a, json::value params) {
+    rpc::dispatcher inside(a.context());
+    rpc::reply answered = co_await inside.call("test_double", std::move(params));
+    co_return answered;
+}
+
+TEST(app, has_rpc_methods_of_its_own) {
+    sim::world w(1);
+    app_options options = named("a");
+    options.config_text =
+        R"({"subsystems": [{"subsystem": "own", "config": [
+            {"method": "test_double", "params": {"number": 1}}]}]})";
+    app a(std::move(options), w);
+    a.add_methods(doubling);
+    const outcome<> started = a.start();
+    ASSERT_TRUE(started) << started.error().message;
+    const rpc::reply good = a.block_on(call_double(a, json::object{{"number", 21}}));
+    ASSERT_TRUE(good.has_value());
+    EXPECT_EQ(*good, json::value(42));
+    const rpc::reply bad = a.block_on(call_double(a, json::object{{"number", "21"}}));
+    ASSERT_FALSE(bad.has_value());
+    EXPECT_EQ(bad.error().code, rpc::internal_error);
+    EXPECT_THAT(bad.error().message, HasSubstr("number"));
+    EXPECT_EQ(a.stop(), 0);
+}
+
+TEST(app, refuses_an_rpc_method_whose_name_is_taken) {
+    sim::world w(1);
+    app a(named("a"), w);
+    a.add_methods(name_is_taken);
+    const outcome<> started = a.start();
+    ASSERT_FALSE(started);
+    EXPECT_TRUE(started.error().code.is(EEXIST));
+    EXPECT_THAT(started.error().message, HasSubstr("bdev_get_bdevs"));
 }
 
 TEST(app, says_when_its_socket_is_taken) {

@@ -28,6 +28,8 @@ void add_rpc(CLI::App& program, action& chosen, const bdev_kinds& kinds);
 void add_perf(CLI::App& program, action& chosen, const bdev_kinds& kinds);
 void add_sim(CLI::App& program, action& chosen);
 void add_tour(CLI::App& program, action& chosen);
+/// `completion` and `man`. After all others, which they describe.
+void add_documents(CLI::App& program, action& chosen, const bdev_kinds& kinds);
 
 /// Prints "nacre: SENTENCE" to standard error; returns 1.
 int report_failure(const std::string& sentence);

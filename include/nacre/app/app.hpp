@@ -30,6 +30,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include "nacre/app/options.hpp"
@@ -64,6 +65,11 @@ public:
     /// RPC methods bdev_<kind>_create and bdev_<kind>_delete, and in configurations. Its name is no
     /// other's (asserted). `kind` outlives the app.
     void add_kind(const bdev_kind& kind);
+
+    /// RPC methods of its own, in the table beside nacre's: callable from the configuration's first
+    /// pass on, and in every document that is generated from the table. start() fails with EEXIST
+    /// if one has the name of another. The table outlives the app.
+    void add_methods(std::span<const rpc::method> methods);
 
     // The OS thread that made it.
     /// A failure leaves nothing running. EBUSY if this process has an app.
