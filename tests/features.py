@@ -27,6 +27,8 @@ TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TABLE = os.path.join(TOP, "docs", "features.tsv")
 PAGE = os.path.join(TOP, "docs", "features.md")
 ALLOWED_SKIPS = os.path.join(TOP, "tests", "allowed-skips.txt")
+# Written by tests/spdk_schema_test.py; its first line has the figures.
+METHODS = os.path.join(TOP, "docs", "spdk-methods.tsv")
 COLUMNS = ["id", "source", "title", "status", "tests"]
 STATUS = re.compile(r"working|planned issue \d+|planned later|not planned: .+")
 
@@ -60,6 +62,15 @@ def tests_of(row):
     return [name.strip() for name in row.tests.split(",") if name.strip()]
 
 
+def rpc_coverage():
+    with open(METHODS, encoding="utf-8") as lines:
+        found = re.match(r"# RPC methods: (\d+) of SPDK's (\d+), (\d+) of nacre's own",
+                         lines.readline())
+    return (f"RPC methods: {found.group(1)} of the {found.group(2)} in SPDK's schema, with the same"
+            f" parameters, and {found.group(3)} of nacre's own\n(docs/spdk-methods.tsv, which"
+            " e2e.spdk_schema makes and e2e.spdk_methods checks).")
+
+
 def page(rows):
     counts = {}
     for row in rows:
@@ -72,7 +83,7 @@ def page(rows):
            f"Rows: {len(rows)}, working: {counts.get('working', 0)},"
            f" planned: {counts.get('planned', 0)}, not planned: {counts.get('not planned', 0)}.",
            "The sources \"seed\" are what earlier projects around SPDK offer; the others are what",
-           "nacre's own issues promise."]
+           "nacre's own issues promise.", "", rpc_coverage()]
     source = None
     for row in rows:
         if row.source != source:
