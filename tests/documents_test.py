@@ -120,6 +120,13 @@ class options(unittest.TestCase):
             self.assertEqual(other.returncode, 1)
             self.assertIn("num_blocks 8, not 9", other.stderr)
             self.assertEqual(d.rpc("--dry-run", "--idempotent", *make)["would"], "nothing")
+            # Any port will do, so the one that is there does.
+            export = ("--idempotent", "nbd_export_create", "bdev_name=m0", "address=127.0.0.1:0")
+            self.assertEqual(d.rpc(*export), d.rpc(*export))
+            exports = d.rpc("nbd_get_exports")
+            self.assertEqual(len(exports), 1)
+            self.assertEqual(d.rpc(*export[:-1], "address=" + exports[0]["address"]),
+                             exports[0]["uri"])
 
 
 def load(text):

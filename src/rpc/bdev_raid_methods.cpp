@@ -42,8 +42,8 @@ std::optional<existing> existing_array(context& here, const json::object& params
     for (const json::value& shown : arrays(here).list(raid_category::all)) {
         if (shown["name"] != name) continue;
         json::array legs;
-        for (const json::value& leg : *shown["base_bdevs_list"].if_array())
-            legs.push_back(leg["name"]);
+        const json::value& list = shown["base_bdevs_list"];
+        for (std::size_t i = 0; i < list.size(); ++i) legs.push_back(list[i]["name"]);
         json::object made_with{{"name", name}, {"base_bdevs", std::move(legs)}};
         for (const char* key : {"strip_size_kb", "raid_level", "uuid", "superblock"})
             made_with.append(key, shown[key]);

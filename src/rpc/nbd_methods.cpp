@@ -21,6 +21,13 @@ task<reply> export_create(context& here, nbd::export_options options) {
     co_return json::value(exports.back().uri);
 }
 
+/// Port 0 asks for any, so one that is there will do.
+bool is_any_port_of(const json::value* wanted, const std::optional<std::string>& is) {
+    if (wanted == nullptr || !is || !wanted->if_string()->ends_with(":0")) return false;
+    return wanted->if_string()->substr(0, wanted->if_string()->rfind(':')) ==
+           is->substr(0, is->rfind(':'));
+}
+
 std::optional<existing> existing_export(context& here, const json::object& params) {
     auto* server = here.service<nbd::server>();
     if (server == nullptr) return std::nullopt;
@@ -35,8 +42,14 @@ std::optional<existing> existing_export(context& here, const json::object& param
             const json::value* is = shown.find(key);
             return wanted == nullptr ? is == nullptr : is != nullptr && *is == *wanted;
         };
-        if (*shown.find("export") == name && same("unix") && same("address"))
-            return existing{saved[i], json::value(exports[i].uri)};
+        if (*shown.find("export") != name || !same("unix")) continue;
+        const json::value* address = params.find("address");
+        if (!same("address") && !is_any_port_of(address, exports[i].address)) continue;
+        json::value made_by = saved[i];
+        // Found to be the same, whether it was given with its port or with 0.
+        if (address != nullptr)
+            made_by.if_object()->find("params")->if_object()->set("address", *address);
+        return existing{std::move(made_by), json::value(exports[i].uri)};
     }
     return std::nullopt;
 }

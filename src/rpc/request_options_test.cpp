@@ -90,6 +90,16 @@ TEST(rpc_request_options, make_a_creation_succeed_again_and_again) {
     fixture().run(&again_and_again);
 }
 
+TEST(rpc_request_options, know_every_method_that_makes_something) {
+    const method_table table = all_methods();
+    for (const method* m : table.all()) {
+        if (!std::string_view(m->name).ends_with("_create")) continue;
+        EXPECT_NE(m->creates, nullptr)
+            << m->name << ": give declare() what finds the existing one, such as "
+            << "&bdev_of_that_name, and a line to `creations` above";
+    }
+}
+
 task<void> says_what_differs(fixture& f) {
     json::value got =
         co_await call(f, "bdev_malloc_create", R"({"name":"m","num_blocks":64,"block_size":512})");
