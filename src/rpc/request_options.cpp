@@ -31,10 +31,13 @@ std::string difference(const method& of, const json::value& given, const json::o
 /// As `difference`, of something that may have been made in any other way.
 std::string compare(const method& of, const json::value& given, const json::object& wanted,
                     const existing& found) {
-    const std::optional<std::string_view> made_by = found.made_by["method"].as_string();
+    // Of several commands the first makes it; those after it set something of it.
+    const json::value& command =
+        found.made_by.if_array() != nullptr ? found.made_by[0] : found.made_by;
+    const std::optional<std::string_view> made_by = command["method"].as_string();
     if (!made_by) return "but not by a method with parameters to compare";
     if (*made_by != of.name) return fmt::format("made by {}", *made_by);
-    outcome<json::object> have = of.normalize(found.made_by["params"]);
+    outcome<json::object> have = of.normalize(command["params"]);
     if (!have) return "and cannot be compared as it is now: " + have.error().message;
     return difference(of, given, wanted, *have);
 }

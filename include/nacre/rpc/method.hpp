@@ -84,7 +84,7 @@ enum class state : std::uint8_t { startup = 1, runtime = 2, both = 3 };
 
 /// What is there already of that which a method would make.
 struct existing {
-    /// {"method", "params"}, which would make it again; null if that is not known.
+    /// {"method", "params"} that would make it again, or a list that begins so; null if unknown.
     json::value made_by;
     /// What the method answered when it made it.
     json::value answer;
