@@ -42,6 +42,7 @@ constexpr row of_undecodable[] = {
     {"notify_get_notifications", {invalid_params, "Invalid argument"}},
     {"rpc_get_methods", {invalid_params, invalid}},
     {"spdk_kill_instance", {invalid_params, invalid}},
+    {"ublk_create_target", {internal_error, "Invalid argument"}},
 };
 
 constexpr row of_any[] = {

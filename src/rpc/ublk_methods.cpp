@@ -12,7 +12,7 @@ reply no_server() { return refuse(-ENOTSUP, "this program has no ublk server"); 
 
 /// SPDK answers with an internal error, whatever it is, when the target as such fails.
 reply target_reply(const outcome<>& done) {
-    if (!done) return refuse(internal_error, done.error().message);
+    if (!done) return refuse(internal_error, request_error(done.error()).message);
     return json::value(true);
 }
 reply id_reply(const outcome<std::uint32_t>& id) {
