@@ -42,16 +42,16 @@ inline void crypto_channel::submit_write(io_op& op) noexcept {
     const std::size_t bytes = op.data.size();
     if (bytes > turn_bytes) [[unlikely]]
         return start_slow(op);
+    if (bytes == 0) __builtin_unreachable();  // the block layer lets no empty write through
     void* const memory = frame_pool::allocate(sizeof(pending_write));
     if (memory == nullptr) [[unlikely]]
         return start_slow(op);
     auto& pending = *new (memory) pending_write(op.data, pool_, bytes);
-    std::byte* const encrypted = pending.buffer.data();
-    if (encrypted == nullptr || !encrypt(op.first, op.data, encrypted)) [[unlikely]] {
+    if (pending.buffer.empty() || !encrypt(op.first, op.data, pending.buffer.data())) [[unlikely]] {
         pending_write::destroy(pending);
         return start_slow(op);
     }
-    op.data = iov_view(encrypted, bytes);
+    op.data = pending.buffer.view();
     op.push_layer<&write_came_back>(&pending);
     base_.forward(op);
 }

@@ -109,32 +109,37 @@ task<void> answers_as_spdk(fixture& f) {
 }
 TEST(rpc_crypto, answers_with_spdks_results_and_codes) { fixture().run(&answers_as_spdk); }
 
-/// Each with {1} and {2} for the halves of the key.
-constexpr const char* requests[] = {
-    R"({"method":"accel_crypto_key_create","params":{"name":"k","cipher":"AES_XTS","key":"{1}","key2":"{2}"}})",
-    R"({"method":"accel_crypto_key_create","params":{"name":"k","cipher":"AES_XTS","key":"{1}","key2":"{2}"}})",
-    R"({"method":"accel_crypto_key_create","params":{"name":"l","cipher":"AES_XTS","key":"{1}","key2":"{1}"}})",
-    R"({"method":"accel_crypto_key_create","params":{"name":"l","cipher":"AES_XTS","key":"{1}"}})",
-    R"({"method":"accel_crypto_key_create","params":{"name":"l","cipher":"AES_CBC","key":"{1}"}})",
-    R"({"method":"accel_crypto_key_create","params":{"name":"l","cipher":"AES_XTS","key":{1},"key2":"{2}"}})",
-    R"({"method":"accel_crypto_key_create","params":{"name":"l","cipher":"AES_XTS","key":["{1}"]}})",
-    R"({"method":"accel_crypto_key_create","params":{"name":"l","cipher":"AES_XTS","key":"{1}{2}{1}"}})",
-    R"({"method":"accel_crypto_key_create","params":{"cipher":"AES_XTS","key":"{1}","key2":"{2}"}})",
-    R"({"method":"accel_crypto_key_create","params":{"name":"l","cipher":"AES_XTS","key":"{1}x"}})",
-    R"({"method":"accel_crypto_key_load","params":{"name":"l","file":"/bad.key"}})",
-    R"({"method":"accel_crypto_key_load","params":{"name":"f","file":"/f.key"}})",
-    R"({"method":"accel_crypto_keys_get"})",
-    R"({"method":"accel_crypto_keys_get","params":{"key_name":"{1}"}})",
-    R"({"method":"bdev_null_create","params":{"name":"n","num_blocks":64,"block_size":512}})",
-    R"({"method":"bdev_crypto_create","params":{"base_bdev_name":"n","name":"c","key_name":"{1}"}})",
-    R"({"method":"bdev_crypto_create","params":{"base_bdev_name":"n","name":"c","key":"{1}"}})",
-    R"({"method":"bdev_crypto_create","params":{"base_bdev_name":"n","name":"c","cipher":"AES_XTS","key":"{1}","key2":"{2}"}})",
-    R"({"method":"bdev_crypto_create","params":{"base_bdev_name":"n","name":"d","cipher":"AES_XTS","key":"{1}","key2":"{2}"}})",
-    R"({"method":"bdev_get_bdevs"})",
-    R"({"method":"save_config"})",
-    R"({"method":"accel_crypto_key_destroy","params":{"key_name":"k"}})",
-    R"({"method":"bdev_crypto_delete","params":{"name":"c"}})",
-    R"({"method":"accel_crypto_key_destroy","params":{"key_name":"f"}})",
+struct sample {
+    const char* method;
+    const char* params;  // {1} and {2} stand for the halves of the key
+};
+constexpr sample samples[] = {
+    {"accel_crypto_key_create", R"({"name":"k","cipher":"AES_XTS","key":"{1}","key2":"{2}"})"},
+    {"accel_crypto_key_create", R"({"name":"k","cipher":"AES_XTS","key":"{1}","key2":"{2}"})"},
+    {"accel_crypto_key_create", R"({"name":"l","cipher":"AES_XTS","key":"{1}","key2":"{1}"})"},
+    {"accel_crypto_key_create", R"({"name":"l","cipher":"AES_XTS","key":"{1}"})"},
+    {"accel_crypto_key_create", R"({"name":"l","cipher":"AES_CBC","key":"{1}"})"},
+    {"accel_crypto_key_create", R"({"name":"l","cipher":"AES_XTS","key":{1},"key2":"{2}"})"},
+    {"accel_crypto_key_create", R"({"name":"l","cipher":"AES_XTS","key":["{1}"]})"},
+    {"accel_crypto_key_create", R"({"name":"l","cipher":"AES_XTS","key":"{1}{2}{1}"})"},
+    {"accel_crypto_key_create", R"({"cipher":"AES_XTS","key":"{1}","key2":"{2}"})"},
+    {"accel_crypto_key_create", R"({"name":"l","cipher":"AES_XTS","key":"{1}x"})"},
+    {"accel_crypto_key_load", R"({"name":"l","file":"/bad.key"})"},
+    {"accel_crypto_key_load", R"({"name":"f","file":"/f.key"})"},
+    {"accel_crypto_keys_get", "{}"},
+    {"accel_crypto_keys_get", R"({"key_name":"{1}"})"},
+    {"bdev_null_create", R"({"name":"n","num_blocks":64,"block_size":512})"},
+    {"bdev_crypto_create", R"({"base_bdev_name":"n","name":"c","key_name":"{1}"})"},
+    {"bdev_crypto_create", R"({"base_bdev_name":"n","name":"c","key":"{1}"})"},
+    {"bdev_crypto_create",
+     R"({"base_bdev_name":"n","name":"c","cipher":"AES_XTS","key":"{1}","key2":"{2}"})"},
+    {"bdev_crypto_create",
+     R"({"base_bdev_name":"n","name":"d","cipher":"AES_XTS","key":"{1}","key2":"{2}"})"},
+    {"bdev_get_bdevs", "{}"},
+    {"save_config", "{}"},
+    {"accel_crypto_key_destroy", R"({"key_name":"k"})"},
+    {"bdev_crypto_delete", R"({"name":"c"})"},
+    {"accel_crypto_key_destroy", R"({"key_name":"f"})"},
 };
 
 std::string filled(std::string text) {
@@ -148,11 +153,12 @@ task<void> shows_no_key(fixture& f) {
     const std::string both = filled("{1} {2}");
     EXPECT_TRUE(f.outside.write_text("/f.key", both));
     EXPECT_TRUE(f.outside.write_text("/bad.key", both + both));
-    for (const char* request : requests) {
-        std::string full = filled(request);
-        full.insert(1, R"("jsonrpc":"2.0","id":7,)");
-        std::string answered = co_await f.ask(full);
-        EXPECT_FALSE(shows_a_key(answered)) << request << " gave " << answered;
+    for (const sample& s : samples) {
+        const std::string request = R"({"jsonrpc":"2.0","id":7,"method":")" +
+                                    std::string(s.method) + R"(","params":)" + filled(s.params) +
+                                    "}";
+        std::string answered = co_await f.ask(request);
+        EXPECT_FALSE(shows_a_key(answered)) << s.method << s.params << " gave " << answered;
     }
     // Text that is no JSON just where the key stands.
     raw_client client(f);

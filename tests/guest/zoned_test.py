@@ -3,7 +3,7 @@
 #
 # A zoned bdev as a zoned disk of a real kernel, by ublk. Runs in the guest (tests/guest/run).
 #
-#   zoned_test.py [URI]    of a device of 16 zones of 4 MiB, 3 MiB of them to write
+#   zoned_test.py [URI]    of a device of 16 zones of 4 MiB, 3 MiB of them to write; else those here
 
 import mmap
 import os
@@ -13,20 +13,25 @@ import unittest
 
 from guest import PATIENCE_S, main, run, signal, subprocess, sysfs
 
-URI = "zoned+malloc:///z0?size=64MiB&zone_size=4MiB&zone_capacity=3MiB&max_open_zones=6"
+LAYOUT = "size=64MiB&zone_size=4MiB&zone_capacity=3MiB&max_open_zones=6"
 SERVER = os.path.join(os.environ["NACRE_BUILD_DIR"], "example_ublk_disk")
 ZONE_SECTORS = 8192
 CAPACITY_SECTORS = 6144
 MIB = 1 << 20
 
 
-class a_zoned_disk(unittest.TestCase):
+class zoned_disk:
+    uri = ""
+
     def setUp(self):
-        self.server = subprocess.Popen([SERVER, URI, "1"], stdout=subprocess.PIPE, text=True)
+        self.start()
         self.addCleanup(self.stop)
+        run("blkzone", "reset", self.disk)
+
+    def start(self):
+        self.server = subprocess.Popen([SERVER, self.uri, "1"], stdout=subprocess.PIPE, text=True)
         self.disk = self.server.stdout.readline().strip()
         self.assertEqual(self.disk, "/dev/ublkb1")
-        run("blkzone", "reset", self.disk)
 
     def stop(self):
         self.server.send_signal(signal.SIGTERM)
@@ -92,14 +97,18 @@ class a_zoned_disk(unittest.TestCase):
 
     def test_gives_back_what_fio_wrote_in_zones(self):
         run("fio", "--name=job", f"--filename={self.disk}", "--direct=1", "--zonemode=zbd",
-            "--ioengine=libaio", "--iodepth=8", "--rw=write", "--bs=64k", "--size=64m",
+            "--ioengine=libaio", "--iodepth=8", "--rw=write", "--bs=64k", "--size=32m",
             "--verify=crc32c", "--do_verify=1")
-        self.assertEqual({zone[3] for zone in self.zones()}, {"fu"})
+        self.assertEqual([zone[3] for zone in self.zones()], 8 * ["fu"] + 8 * ["em"])
         run("blkzone", "reset", self.disk)
         run("fio", "--name=job", f"--filename={self.disk}", "--direct=1", "--zonemode=zbd",
-            "--ioengine=libaio", "--iodepth=8", "--rw=randwrite", "--bs=16k", "--io_size=24m",
-            "--size=64m", "--max_open_zones=6", "--verify=crc32c", "--do_verify=1",
+            "--ioengine=libaio", "--iodepth=8", "--rw=randwrite", "--bs=16k", "--io_size=12m",
+            "--size=32m", "--max_open_zones=6", "--verify=crc32c", "--do_verify=1",
             "--randseed=7")
+
+
+class in_memory(zoned_disk, unittest.TestCase):
+    uri = f"zoned+malloc:///z0?{LAYOUT}"
 
     def test_carries_a_file_system_that_appends(self):
         place = "/run/btrfs"
@@ -121,8 +130,25 @@ class a_zoned_disk(unittest.TestCase):
             run("umount", place)
 
 
+class in_a_file(zoned_disk, unittest.TestCase):
+    uri = f"zoned+file:///tmp/zoned.img?{LAYOUT}"
+
+    def test_has_its_zones_after_a_restart(self):
+        self.assertIsNone(self.write(3 * ZONE_SECTORS * 512))
+        run("blkzone", "finish", "--offset", str(5 * ZONE_SECTORS), "--count", "1", self.disk)
+        before = self.zones()
+        self.assertEqual(before[3][2:], (128, "oi"))
+        self.stop()
+        self.start()
+        after = self.zones()
+        self.assertEqual([zone[:3] for zone in after], [zone[:3] for zone in before])
+        self.assertEqual((after[3][3], after[5][3]), ("cl", "fu"))
+        self.assertIsNone(self.write(3 * ZONE_SECTORS * 512 + 65536))
+
+
 if __name__ == "__main__":
     if len(sys.argv) > 1 and "://" in sys.argv[1]:
-        URI = sys.argv.pop(1)
+        in_memory.uri = sys.argv.pop(1)
+        del in_a_file
     run("modprobe", "ublk_drv")
     main()

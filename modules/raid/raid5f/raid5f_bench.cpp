@@ -65,7 +65,7 @@ double bare(const memory& m, std::size_t strip, bool copies) {
 }
 
 task<result<>> through_array(bdev_channel& channel, const memory& m, std::uint64_t unit) {
-    const const_iov_view data(m.stripe.writable_unchecked().data(), m.stripe.length().value());
+    const const_iov_view data(m.stripe.writable_unchecked().data(), unit * 4096);
     for (unsigned round = 0; round < rounds_of_stripes; ++round) {
         for (std::uint64_t s = 0; s < stripes; ++s) {
             result<> written = co_await channel.write(lba(s * unit), data);
