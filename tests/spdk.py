@@ -107,7 +107,7 @@ class SpdkSchema:
 
 
 def default_in(method, parameter):
-    """The default that SPDK's text names, or None: "Default: 7", "default is false", "(default:0)"."""
+    """The default that SPDK's text names, as "Default: 7", "default is false", "(default:0)"."""
     if (method, parameter["name"]) in DEFAULTS:
         return DEFAULTS[method, parameter["name"]]
     found = re.search(r"default(?:\s+is|\s*[:=])?\s*`?(-?\d+|true|false|[a-z_]+)",

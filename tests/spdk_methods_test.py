@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Whether docs/spdk-methods.tsv, the result of the comparison with SPDK's schema, is about the methods
-# and parameters that there are. Needs nothing of SPDK's.
+# Whether docs/spdk-methods.tsv, the result of the comparison with SPDK's schema, is about the
+# methods and parameters that there are. Needs nothing of SPDK's.
 
 import unittest
 
@@ -18,8 +18,8 @@ class result(unittest.TestCase):
         spdk = {row.split("\t")[0] for row in rows if row.split("\t")[1] == "spdk"}
         expected = result_text(methods, spdk).splitlines()
         self.assertEqual(rows, expected[1:],
-                         "a method or parameter has changed: run tests/spdk_schema_test.py --update "
-                         "with NACRE_SPDK_SCHEMA, and commit docs/spdk-methods.tsv")
+                         "a method or parameter has changed: run tests/spdk_schema_test.py "
+                         "--update with NACRE_SPDK_SCHEMA, and commit docs/spdk-methods.tsv")
         self.assertRegex(head, rf"^# RPC methods: {len(spdk)} of SPDK's \d+, "
                                rf"{len(methods) - len(spdk)} of nacre's own")
 

@@ -21,8 +21,8 @@ SOURCE = os.environ.get("NACRE_SPDK_SOURCE", "")
 SCRIPT = os.path.join(SOURCE, "scripts", "rpc.py")
 
 # What is typed, and what is expected of what is printed: a text, whole; a regular expression, found
-# at the beginning; a function of the answer; None: nothing; ...: whatever this machine allows. {d} is
-# the test's folder.
+# at the beginning; a function of the answer; None: nothing; ...: whatever this machine allows. {d}
+# is the test's folder.
 STARTUP = [
     ("rpc_get_methods --current", lambda a: "framework_start_init" in a
      and "bdev_get_bdevs" not in a),

@@ -57,7 +57,13 @@ constexpr std::string_view bash_logic = R"bash(_nacre() {
         case $word in
             -*) [[ " $(_nacre_valued "$command") " == *" $word "* ]] && skip=$word ;;
             =) ;;
-            *) if [[ ! $command ]]; then command=$word; elif [[ ! $method ]]; then method=$word; fi ;;
+            *)
+                if [[ ! $command ]]; then
+                    command=$word
+                elif [[ ! $method ]]; then
+                    method=$word
+                fi
+                ;;
         esac
     done
     # bash breaks words at =, unless COMP_WORDBREAKS says otherwise.

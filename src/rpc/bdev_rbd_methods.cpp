@@ -82,7 +82,8 @@ std::span<const method> bdev_rbd_methods() noexcept {
         declare<&rbd_resize>("bdev_rbd_resize", runtime, "Makes an image and its bdev larger"),
         declare<&rbd_delete>("bdev_rbd_delete", runtime,
                              "Deletes a bdev over an image; the image stays"),
-        declare<&rbd_create>("bdev_rbd_create", runtime, "Makes a bdev over an image of Ceph"),
+        declare<&rbd_create>("bdev_rbd_create", runtime, "Makes a bdev over an image of Ceph",
+                             &bdev_of_that_name),
     };
     return table;
 }

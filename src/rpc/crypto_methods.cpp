@@ -29,6 +29,13 @@ task<reply> key_load(context& here, crypto_key_file from) {
     co_return answer_to_key(made);
 }
 
+/// That there is one; what it is, nobody is told.
+std::optional<existing> existing_key(context& here, const json::object& params) {
+    const std::string name = *params.find("name")->if_string();
+    if (!module_of(here).describe_keys(name)) return std::nullopt;
+    return existing{json::value(), true};
+}
+
 struct expect_params {
     std::string name;
 
@@ -110,13 +117,15 @@ std::span<const method> crypto_methods() noexcept {
         declare<&key_destroy>("accel_crypto_key_destroy", runtime,
                               "Destroys a key that nothing uses"),
         declare<&keys_get>("accel_crypto_keys_get", runtime, "Names and kinds of the keys"),
-        declare<&key_create>("accel_crypto_key_create", runtime, "Makes a key of the text given"),
+        declare<&key_create>("accel_crypto_key_create", runtime, "Makes a key of the text given",
+                             &existing_key),
         declare<&key_load>("accel_crypto_key_load", runtime, "Makes a key of what a file holds"),
         declare<&key_expect>("accel_crypto_key_expect", runtime,
                              "Lets crypto bdevs name a key that is given later"),
         declare<&crypto_delete>("bdev_crypto_delete", runtime, "Deletes an encrypted bdev"),
         declare<&crypto_create>("bdev_crypto_create", runtime,
-                                "Makes a bdev over another one that encrypts its blocks"),
+                                "Makes a bdev over another one that encrypts its blocks",
+                                &bdev_of_that_name),
     };
     return table;
 }

@@ -53,8 +53,8 @@ nacre-rpc \- JSON-RPC methods of nacre
 .SH DESCRIPTION
 The methods that
 .B nacre serve
-answers on its socket, with the names, parameters, defaults and codes of SPDK where SPDK has them, so
-that SPDK's rpc.py drives it too. Sizes on a command line may have units (4KiB), and elements of
+answers on its socket, with the names, parameters, defaults and codes of SPDK where SPDK has them,
+so that SPDK's rpc.py drives it too. Sizes on a command line may have units (4KiB), and elements of
 arrays are separated by commas.
 .SS Parameters of every method
 )";
