@@ -74,7 +74,7 @@ std::span<const json::field> zoned_file_options::fields() {
     static constexpr json::field table[] = {
         json::required<&self::name>("name", "Name of the new bdev"),
         json::required<&self::filename>("filename", "Path of the file; made if it is not there"),
-        json::optional<&self::block_size>("block_size", "Bytes in a block; 0: 4096, or detected"),
+        json::automatic<&self::block_size>("block_size", "Bytes in a block; 0: 4096, or detected"),
         json::optional<&self::zone_size>("zone_size", "Bytes from one zone to the next"),
         json::optional<&self::zone_capacity>("zone_capacity",
                                              "Bytes of a zone that can be written; all if absent"),

@@ -35,6 +35,49 @@ task<reply> zoned_delete(context& here, name_params params) {
     co_return to_reply(deleted);
 }
 
+/// What its superblock holds is not saved, so it is read off the bdev; `unit` is what sizes are
+/// given in, 1 for blocks.
+json::object shape_of(const bdev& device, std::uint64_t unit) {
+    const zoned_attributes& z = device.attributes().zoned;
+    return {{"name", device.name()},
+            {"zone_size", z.zone_size.value() * unit},
+            {"zone_capacity", z.zone_capacity.value() * unit},
+            {"zones", device.blocks().value() / z.zone_size.value()},
+            {"max_open_zones", z.open_zones_max},
+            {"max_active_zones", z.active_zones_max},
+            {"max_append_blocks", z.append_blocks_max},
+            {"uuid", device.attributes().id.to_string()}};
+}
+
+std::optional<existing> existing_zoned(context& here, const json::object& params) {
+    std::optional<existing> found = bdev_of_that_name(here, params);
+    if (!found || found->made_by["method"] != json::value("bdev_zoned_create")) return found;
+    const json::value saved = found->made_by["params"];
+    json::object made_with = shape_of(*here.bdevs().find(*params.find("name")->if_string()), 1);
+    made_with.append("base_bdev", saved["base_bdev"]);
+    if (const json::value* owns = saved.find("owns_base")) made_with.append("owns_base", *owns);
+    found->made_by =
+        json::object{{"method", "bdev_zoned_create"}, {"params", std::move(made_with)}};
+    return found;
+}
+
+std::optional<existing> existing_zoned_file(context& here, const json::object& params) {
+    std::optional<existing> found = bdev_of_that_name(here, params);
+    if (!found || found->made_by["method"] != json::value("bdev_zoned_create")) return found;
+    const std::optional<std::string_view> base = found->made_by["params"]["base_bdev"].as_string();
+    bdev* const below = base ? here.bdevs().find(*base) : nullptr;
+    const json::value file = below != nullptr ? below->configuration() : json::value();
+    if (!file["params"]["filename"].is_string()) return found;  // on a bdev of another kind
+    const bdev& device = *here.bdevs().find(*params.find("name")->if_string());
+    json::object made_with = shape_of(device, device.block_size().value());
+    made_with.append("filename", file["params"]["filename"]);
+    made_with.append("block_size", device.block_size().value());
+    made_with.append("size", device.size().value());
+    found->made_by =
+        json::object{{"method", "bdev_zoned_file_create"}, {"params", std::move(made_with)}};
+    return found;
+}
+
 enum class degraded : std::uint8_t { read_only, offline };
 [[nodiscard]] constexpr auto json_names(degraded) {
     using name = json::enum_name<degraded>;
@@ -77,15 +120,18 @@ std::span<const method> bdev_zone_methods() noexcept {
         declare<&zone_block_delete>("bdev_zone_block_delete", runtime,
                                     "Deletes a zoned view of a bdev"),
         declare<&zone_block_create>("bdev_zone_block_create", runtime,
-                                    "Makes a zoned view of a bdev; its zones begin full"),
+                                    "Makes a zoned view of a bdev; its zones begin full",
+                                    &bdev_of_that_name),
         declare<&zoned_degrade>("bdev_zoned_degrade_zone", runtime,
                                 "Makes a zone read-only or offline, as one that wears out"),
         declare<&zoned_delete>("bdev_zoned_delete", runtime,
                                "Deletes a zoned bdev; what it keeps on its base stays"),
         declare<&zoned_create>("bdev_zoned_create", runtime,
-                               "Makes a zoned bdev that survives restarts on another bdev"),
+                               "Makes a zoned bdev that survives restarts on another bdev",
+                               &existing_zoned),
         declare<&zoned_file_create>("bdev_zoned_file_create", runtime,
-                                    "Makes a zoned bdev that survives restarts on a file"),
+                                    "Makes a zoned bdev that survives restarts on a file",
+                                    &existing_zoned_file),
     };
     return table;
 }

@@ -64,6 +64,12 @@ constexpr creation creations[] = {
      R"({"name":"r","raid_level":"raid1","base_bdevs":["dp0","dp1"]})", "true"},
     {"bdev_error_create", R"({"base_name":"r"})",
      R"({"base_name":"r","uuid":"5e3b8c2a-6b1d-4f0e-9a77-0c2f4d5e6f70"})", "true"},
+    {"bdev_zone_block_create",
+     R"({"name":"zb","base_bdev":"u","zone_capacity":16,"optimal_open_zones":1})",
+     R"({"name":"zb","base_bdev":"u","zone_capacity":32,"optimal_open_zones":1})", R"("zb")"},
+    {"bdev_zoned_file_create",
+     R"({"name":"zf","filename":"/zones","size":67108864,"zone_size":1048576})",
+     R"({"name":"zf","filename":"/zones","size":67108864,"zone_size":2097152})", R"("zf")"},
     {"nbd_export_create", R"({"bdev_name":"EE_r","unix":"/nbd"})",
      R"({"bdev_name":"EE_r","unix":"/nbd","readonly":true})", R"("nbd+unix:///EE_r?socket=/nbd")"},
 };
