@@ -194,7 +194,7 @@ TEST(json_decode, refuses_null_even_where_a_parameter_is_optional) {
 TEST(json_decode, refuses_a_string_with_an_embedded_nul) {
     EXPECT_EQ(refusal_of(R"("base_bdevs":["a\u0000b"])"),
               "parameter \"base_bdevs[0]\": expected a string without NUL characters, got string "
-              "\"a\u0000b\"");
+              "\"a\\u0000b\"");
 }
 
 TEST(json_decode, gives_the_path_into_nested_parameters) {
