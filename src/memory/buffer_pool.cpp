@@ -41,34 +41,17 @@ buffer_pool::retry_timer::retry_timer(buffer_pool& p) noexcept
       }),
       owner(p) {}
 
-pooled_buffer buffer_pool::take(std::size_t bytes) noexcept {
-    pooled_buffer buffer;  // the one object of every return, so that none is moved
+pooled_buffer buffer_pool::take_of_new_chunk(std::size_t bytes) noexcept {
+    chunk* k = unused_.pop_front();
+    if (k == nullptr) k = new_chunk();
+    if (k == nullptr) return {};
     const unsigned size_class = class_of(bytes);
-    intrusive_list<chunk>& partly_used = partly_used_[size_class];
-    chunk* k = partly_used.front();
-    if (k == nullptr) [[unlikely]] {
-        k = unused_.pop_front();
-        if (k == nullptr) k = new_chunk();
-        if (k == nullptr) return buffer;
-        k->size_class = static_cast<std::uint8_t>(size_class);
-        k->slots = static_cast<std::uint16_t>(chunk::bytes / class_bytes[size_class]);
-        k->carved = 0;
-        k->free_head = chunk::none;
-        partly_used.push_back(*k);
-    }
-    if (k->free_head != chunk::none) {
-        buffer.slot_ = k->free_head;
-        k->free_head = k->next_free[buffer.slot_];
-    } else {
-        buffer.slot_ = k->carved++;
-    }
-    if (++k->used == k->slots) k->unlink();
-    ++in_use_;
-    buffer.pool_ = this;
-    buffer.chunk_ = k;
-    buffer.data_ = k->base + buffer.slot_ * class_bytes[size_class];
-    buffer.size_ = bytes;
-    return buffer;
+    k->size_class = static_cast<std::uint8_t>(size_class);
+    k->slots = static_cast<std::uint16_t>(chunk::bytes / class_bytes[size_class]);
+    k->carved = 0;
+    k->free_head = chunk::none;
+    partly_used_[size_class].push_back(*k);
+    return take(bytes);
 }
 
 void buffer_pool::give_back(chunk& k, std::uint16_t slot) noexcept {

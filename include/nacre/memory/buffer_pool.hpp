@@ -79,7 +79,7 @@ public:
         }
         return *this;
     }
-    ~pooled_buffer() { reset(); }
+    inline ~pooled_buffer();
     void reset() noexcept;
 
     [[nodiscard]] bool empty() const noexcept { return pool_ == nullptr; }
@@ -91,6 +91,9 @@ public:
 
 private:
     friend class buffer_pool;
+    pooled_buffer(buffer_pool* p, detail::pool_chunk* k, std::uint16_t slot, std::byte* data,
+                  std::size_t bytes) noexcept
+        : pool_(p), chunk_(k), slot_(slot), data_(data), size_(bytes) {}
     buffer_pool* pool_ = nullptr;
     detail::pool_chunk* chunk_ = nullptr;
     std::uint16_t slot_ = 0;
@@ -166,7 +169,8 @@ private:
         while (class_bytes[c] < bytes) ++c;
         return c;
     }
-    [[nodiscard]] pooled_buffer take(std::size_t bytes) noexcept;
+    [[nodiscard]] inline pooled_buffer take(std::size_t bytes) noexcept;
+    [[nodiscard]] pooled_buffer take_of_new_chunk(std::size_t bytes) noexcept;
     [[nodiscard]] chunk* new_chunk() noexcept;
     void give_back(chunk& k, std::uint16_t slot) noexcept;
     void enqueue(waiter& w) noexcept;
@@ -190,6 +194,25 @@ private:
     thread* home_ = nullptr;  // set once the timer is needed
     retry_timer retry_timer_{*this};
 };
+
+inline pooled_buffer buffer_pool::take(std::size_t bytes) noexcept {
+    const unsigned size_class = class_of(bytes);
+    if (partly_used_[size_class].empty()) [[unlikely]]
+        return take_of_new_chunk(bytes);
+    chunk* const k = partly_used_[size_class].front();
+    std::uint16_t slot = k->free_head;
+    if (slot != chunk::none)
+        k->free_head = k->next_free[slot];
+    else
+        slot = k->carved++;
+    if (++k->used == k->slots) k->unlink();
+    ++in_use_;
+    return pooled_buffer(this, k, slot, k->base + slot * class_bytes[size_class], bytes);
+}
+
+inline pooled_buffer::~pooled_buffer() {
+    if (pool_ != nullptr) pool_->give_back(*chunk_, slot_);
+}
 
 inline void pooled_buffer::reset() noexcept {
     if (pool_ == nullptr) return;
