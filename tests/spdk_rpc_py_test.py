@@ -93,6 +93,13 @@ RUNTIME = [
     ("bdev_split_create malloc0 2", "malloc0p0 malloc0p1"),
     ("bdev_split_delete malloc0", None),
     *WHERE_THERE_IS_SUCH_A_METHOD,
+    # Without a cluster: e2e.rbd has one.
+    ("bdev_rbd_get_clusters_info", r"request:\n.*\"code\": -2"),
+    ("bdev_rbd_register_cluster c --config-file /nonexistent", r"request:\n.*\"code\": -1"),
+    ("bdev_rbd_unregister_cluster c", r"request:\n.*\"code\": -1"),
+    ("bdev_rbd_create pool image 4096 --cluster-name c", r"request:\n.*\"code\": -1"),
+    ("bdev_rbd_resize c 8", r"request:\n.*\"code\": -19"),
+    ("bdev_rbd_delete c", r"request:\n.*\"code\": -19"),
     ("bdev_raid_create -n r1 -r raid1 -b 'malloc0 malloc1'", None),
     ("bdev_raid_get_bdevs all", lambda a: a[0]["name"] == "r1" and a[0]["state"] == "online"),
     ("bdev_raid_remove_base_bdev malloc1", None),
