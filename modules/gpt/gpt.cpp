@@ -113,7 +113,15 @@ task<found_table> look(reader& from, std::string name) {
 task<outcome<>> expose(bdev_registry& registry, std::string name, found_table found) {
     outcome<std::shared_ptr<part_base>> base = part_base::open(registry, name, "gpt");
     if (!base) co_return fail(std::move(base.error()));
+    const std::uint64_t unit = (*base)->device().attributes().write_unit.value();
     for (gpt::partition& p : found.partitions) {
+        if (p.first % unit != 0) {
+            log::error("gpt", fmt::format("{}: partition {} begins at block {}, which is no "
+                                          "multiple of the {} that are written at once; it is left "
+                                          "out",
+                                          name, p.number, p.first, unit));
+            continue;
+        }
         bdev_attributes a =
             part_bdev::attributes_of((*base)->device(), lba(p.first), block_count(p.blocks));
         a.name = fmt::format("{}p{}", name, p.number);

@@ -53,6 +53,8 @@ outcome<block_count> part_size(const split_options& o, const bdev& base) {
     }
     if (const std::uint64_t boundary = base.attributes().optimal_boundary.value(); boundary != 0)
         each -= each % boundary;
+    // Of a base that is written in units, parts begin at multiples of them.
+    each -= each % base.attributes().write_unit.value();
     if (each == 0)
         return fail(EINVAL, fmt::format("{}: too small to be split into {} parts", base.name(),
                                         o.split_count));

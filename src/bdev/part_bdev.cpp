@@ -125,6 +125,7 @@ part_bdev::part_bdev(bdev_attributes attributes, std::shared_ptr<part_base> base
       base_name_(base_->name()),
       first_(first) {
     const std::uint64_t all = base_->device().blocks().value();
+    NACRE_ASSERT(first.value() % bdev::attributes().write_unit.value() == 0);
     NACRE_ASSERT(first.value() <= all && blocks().value() <= all - first.value());
     base_->joined(*this);
 }

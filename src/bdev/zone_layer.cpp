@@ -26,6 +26,10 @@ outcome<bdev_attributes> zone_layer_bdev::attributes_over(const bdev& base, bool
         return fail(ENOTSUP, fmt::format("{}: has metadata, for which zones have no place; give "
                                          "another base bdev",
                                          below.name));
+    if (below.write_unit.value() > 1)
+        return fail(ENOTSUP, fmt::format("{}: is written only in units of {} blocks, and a zone "
+                                         "block by block; give another base bdev",
+                                         below.name, below.write_unit.value()));
     if (!base.supports(opcode::write))
         return fail(EROFS, fmt::format("{}: cannot be written; give another base bdev, or make it "
                                        "without readonly",
@@ -48,7 +52,7 @@ zone_layer_bdev::zone_layer_bdev(bdev_attributes attributes, bdev_registry& regi
     : layer_bdev(std::move(attributes), registry, std::move(base_desc)),
       home_(*thread::current()),
       placement_(where),
-      direct_(base().attributes().optimal_boundary.value() == 0 &&
+      direct_(base().attributes().split_boundary() == 0 &&
               base().attributes().transfer_bytes_max == 0),
       table_(bdev::attributes().zoned,
              blocks().value() / bdev::attributes().zoned.zone_size.value(), initial),
