@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # The crypto bdev over a null bdev of 4,096-byte blocks, held against the cipher itself as
-# `openssl speed -evp aes-256-xts` runs it, both on the same core, in turn, both by the CPU time that
-# they take, so that others on the machine matter little. Prints for 4 KiB and 64 KiB, writes against
-# encryption and reads against decryption, the medians and their ratio; the promise is 85 %. Run by
-# hand; results go to docs/benchmarks.md.
+# `openssl speed -evp aes-256-xts` runs it, both on the same core, in turn, both by the CPU time
+# that they take, so that others on the machine matter little. Prints for 4 KiB and 64 KiB, writes
+# against encryption and reads against decryption, the medians and their ratio; the promise is
+# 85 %. Run by hand; results go to docs/benchmarks.md.
 #
 #     bench/crypto_compare.py [--nacre build/release/nacre] [--rounds 5] [--seconds 2] [--cpu N]
 """Holds the crypto bdev against openssl speed."""

@@ -3,6 +3,7 @@
 
 #include "modules/file/file.hpp"
 #include "raid1_scenario.hpp"
+#include "stack_scenario.hpp"
 
 namespace nacre::cli {
 namespace {
@@ -51,6 +52,7 @@ constexpr sim_scenario table[] = {
     {"file-faults", "the same, with I/O that fails, comes short or late", &run_file_faults},
     {"raid1", "a mirror whose disks fail, vanish, come back and lose their power",
      &run_raid1_lives},
+    {"stack", "a random stack of up to four modules; power cuts", &run_random_stack},
     {"file-liar", "a disk that loses writes it acknowledged: must end in a violation",
      &run_file_liar},
 };
