@@ -3,6 +3,8 @@
 // For the tests of raid5f: stripes of known contents.
 #pragma once
 
+#include <algorithm>
+
 #include "modules/raid/test_bed.hpp"
 
 namespace nacre::raid {
