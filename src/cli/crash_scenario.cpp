@@ -19,6 +19,9 @@ constexpr std::uint64_t transfer_blocks_max = 24;
 constexpr std::uint64_t steps_of_life_max = 200;
 /// Of device operations; beyond it the power is cut when the work is done.
 constexpr std::uint64_t cut_after_max = 500;
+/// Of a large stack one life in so many loses its power perhaps before it is verified.
+constexpr std::uint64_t early_cuts = 8;
+constexpr std::uint64_t early_cut_after_max = 5000;
 
 /// All that a scenario keeps from one life to the next.
 struct story {
@@ -27,6 +30,7 @@ struct story {
     sim_figures& figures;
     std::unique_ptr<crash_model> model;
     std::uint64_t steps_of_life = 0;
+    std::uint64_t cut_at_work = 0;  // device operations after the work has begun; 0: not then
     outcome<> found{};
 
     void violation(const failure& f) {
@@ -122,7 +126,7 @@ task<void> work_on(worker& w) {
             co_await do_read(w, p);
         else if (kind < 86)
             co_await do_write_zeroes(w, p);
-        else if (kind < 90)
+        else if (kind < 90 && w.all.stack.unmaps)
             co_await do_unmap(w, p);
         else
             co_await do_flush(w);
@@ -153,6 +157,7 @@ task<void> verify(story& s, const bdev_channel& channel) {
 }
 
 task<void> work(story& s, const bdev_channel& channel) {
+    if (s.cut_at_work != 0) s.world.cut_power_after(s.cut_at_work);
     if (s.stack.disturb != nullptr) s.stack.disturb(s.world);
     const std::uint64_t part = channel.device().blocks().value() / workers;
     std::vector<std::unique_ptr<worker>> all;
@@ -217,7 +222,13 @@ outcome<> run_crash_scenario(const crash_stack& stack, sim::world& w, std::uint6
     while (lived && figures.operations < steps) {
         s.steps_of_life =
             std::min(steps - figures.operations, w.dice().between(1, steps_of_life_max));
-        w.cut_power_after(w.dice().between(1, cut_after_max));
+        s.cut_at_work = 0;
+        if (!stack.large)
+            w.cut_power_after(w.dice().between(1, cut_after_max));
+        else if (w.dice().below(early_cuts) == 0)
+            w.cut_power_after(w.dice().between(1, early_cut_after_max));
+        else
+            s.cut_at_work = w.dice().between(1, cut_after_max);
         lived = live_once(s);
         w.cut_power();
         ++figures.power_cuts;

@@ -39,6 +39,11 @@ struct crash_stack {
     void (*disturb)(sim::world& w) = nullptr;
     /// Ends what disturb() began. While the device is verified nothing but the power may fail.
     void (*calm)(sim::world& w) = nullptr;
+    /// What was unmapped reads as zeros or as before; false where it may read as anything.
+    bool unmaps = true;
+    /// Verification takes so many device operations that few lives would get beyond it: the power
+    /// mostly waits until the work has begun.
+    bool large = false;
 };
 
 /// Random operations by several tasks, with the power cut at random device operations, again and

@@ -3,8 +3,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "modules/crypto/crypto.hpp"
 #include "modules/modules.hpp"
+#include "modules/raid/raid.hpp"
 #include "nacre/core/random.hpp"
 
 namespace nacre::cli {
@@ -31,10 +34,16 @@ plan plan_of(std::uint64_t seed) {
     plan p;
     p.block_size = dice.below(2) == 0 ? 512 : 4096;
     for (std::uint64_t n = dice.between(1, layers_max); n != 0; --n) {
-        p.layers.push_back(static_cast<layer>(dice.below(layer_kinds)));
+        const auto kind = static_cast<layer>(dice.below(layer_kinds));
+        p.layers.push_back(kind);
         p.choices.push_back(dice.below(1024));
     }
     return p;
+}
+
+/// The same in each life: a mirror knows its legs by theirs.
+std::string uuid_of(unsigned what, std::uint64_t n) {
+    return fmt::format("00000000-0000-4000-8000-{:08x}{:04x}", what, n);
 }
 
 std::string disk(std::uint64_t n) { return fmt::format("/d{}", n); }
@@ -71,23 +80,37 @@ std::string uri_of(const plan& p, std::size_t i, const std::string& top, const s
             return fmt::format("crypto:///l{}?base={}&key=k", i, top);
         case layer::raid0:
         case layer::concat:
-            return fmt::format("{}:///l{}?base={},{}&strip_size_kb={}",
+            return fmt::format("{}:///l{}?base={},{}&strip_size_kb={}&uuid={}",
                                layer_names[static_cast<unsigned>(p.layers[i])], i, top, other,
-                               4U << choice % 6);
+                               4U << choice % 6, uuid_of(2, i));
         case layer::raid1:
             return fmt::format("raid1:///l{}?base={},{}&superblock=true", i, top, other);
     }
     return fmt::format("passthru:///l{}?base={}", i, top);
 }
 
-task<outcome<std::string>> build(bdev_registry& registry, std::uint64_t) {
+/// What a cipher makes of a new disk is anything but the zeros that the model begins with.
+task<outcome<>> fill_with_zeros(bdev_registry& registry, const std::string& name) {
+    outcome<bdev_desc> descriptor = registry.open(name, access::write);
+    if (!descriptor) co_return fail(std::move(descriptor.error()));
+    outcome<bdev_channel> channel = descriptor->open_channel();
+    if (!channel) co_return fail(std::move(channel.error()));
+    result<> done = co_await channel->write_zeroes(lba(0), descriptor->device().blocks());
+    if (done) done = co_await channel->flush();
+    if (!done) co_return fail(failure(done.error(), name + ": cannot be filled with zeros"));
+    co_return outcome<>();
+}
+
+task<outcome<std::string>> build(bdev_registry& registry, std::uint64_t life) {
     plan p = plan_of(static_cast<sim::world&>(registry.home_world()).seed());
     outcome<> key = co_await make_key(registry);
     if (!key) co_return fail(std::move(key.error()));
     // All disks first: a mirror of an earlier life comes back when its legs do.
+    (void)raid_module::of(registry);
     outcome<std::string> top = fail(ENODEV, std::string());
     for (std::size_t n = p.layers.size() + 1; n-- > 0;) {
-        std::string address = fmt::format("file://{}?block_size={}", disk(n), p.block_size);
+        std::string address =
+            fmt::format("file://{}?block_size={}&uuid={}", disk(n), p.block_size, uuid_of(1, n));
         top = co_await create_from_uri(registry, std::move(address));
         if (!top) co_return top;
     }
@@ -107,6 +130,10 @@ task<outcome<std::string>> build(bdev_registry& registry, std::uint64_t) {
         else
             top = std::move(made);
     }
+    if (life == 1) {
+        outcome<> filled = co_await fill_with_zeros(registry, *top);
+        if (!filled) co_return fail(std::move(filled.error()));
+    }
     co_return top;
 }
 
@@ -121,7 +148,15 @@ std::string stack_of_seed(std::uint64_t seed) {
 }
 
 outcome<> run_random_stack(sim::world& w, std::uint64_t steps, sim_figures& figures) {
-    static constexpr crash_stack stack{&prepare, &build};
+    const plan p = plan_of(w.seed());
+    // A cipher makes noise of what its base reads as zeros.
+    const bool ciphered = std::ranges::find(p.layers, layer::crypto) != p.layers.end();
+    const crash_stack stack{.prepare = &prepare,
+                            .build = &build,
+                            .disturb = nullptr,
+                            .calm = nullptr,
+                            .unmaps = !ciphered,
+                            .large = true};
     return run_crash_scenario(stack, w, steps, figures);
 }
 
