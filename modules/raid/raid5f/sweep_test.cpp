@@ -164,8 +164,7 @@ private:
 };
 
 TEST(raid5f_sweep, survives_a_power_cut_at_every_operation_of_its_disks) {
-    outcome<> swept =
-        sim::sweep_power_cuts([] { return std::make_unique<raid5f_scenario>(); }, {.repeats = 2});
+    outcome<> swept = sim::sweep_power_cuts([] { return std::make_unique<raid5f_scenario>(); });
     EXPECT_TRUE(swept) << swept.error().message;
 }
 
