@@ -141,6 +141,47 @@ task<void> check_abort(bdev_registry& registry) {
 }
 TEST(custom_bdev, stops_the_coroutine_of_an_op_that_is_aborted) { simulate(&check_abort); }
 
+// --- Making and unmaking takes time ------------------------------------------------------------
+
+class slow_to_make final : public custom_bdev<slow_to_make, named_options> {
+public:
+    static constexpr custom_kind kind{"slow", "Made and closed by coroutines"};
+    explicit slow_to_make(named_options o) : custom_bdev(std::move(o), small()) {}
+    static task<outcome<std::shared_ptr<bdev>>> make(bdev_registry&, named_options o) {
+        result<> slept = co_await sleep_for(5'000'000);
+        if (!slept) co_return fail(failure(slept.error(), "stopped"));
+        if (o.uuid) co_return fail(EPERM, o.name + ": chooses its UUID itself");
+        co_return std::make_shared<slow_to_make>(std::move(o));
+    }
+    task<void> close() override {
+        result<> slept = co_await sleep_for(5'000'000);
+        EXPECT_TRUE(slept);
+        closed = true;
+    }
+    static inline bool closed = false;
+    result<> read(io_op& op) {
+        op.data.fill(std::byte{1});
+        return {};
+    }
+};
+
+task<void> check_slow(bdev_registry& registry) {
+    const std::uint64_t began = registry.home_world().monotonic_ns();
+    result<> made = co_await make<slow_to_make>(registry);
+    EXPECT_TRUE(made);
+    EXPECT_GE(registry.home_world().monotonic_ns() - began, 5'000'000U);
+    static constexpr bdev_kind kind = kind_of<slow_to_make>();
+    const json::value options =
+        json::object{{"name", "u"}, {"uuid", "11111111-2222-3333-4444-555555555555"}};
+    outcome<std::string> refused = co_await kind.create(registry, options);
+    EXPECT_TRUE(!refused && refused.error().code.is(EPERM));
+    slow_to_make::closed = false;
+    outcome<> gone = co_await registry.remove("t");
+    EXPECT_TRUE(gone);
+    EXPECT_TRUE(slow_to_make::closed);  // before the removal's answer
+}
+TEST(custom_bdev, is_made_and_closed_by_coroutines) { simulate(&check_slow); }
+
 // --- Each thread's data -------------------------------------------------------------------------
 
 class counting final : public custom_bdev<counting, named_options> {
