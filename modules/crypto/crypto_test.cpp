@@ -14,8 +14,8 @@
 #include "nacre/memory/dma_buffer.hpp"
 #include "nacre/runtime/frame_pool.hpp"
 #include "nacre/runtime/sleep.hpp"
+#include "nacre/sim/bdev_scenario.hpp"
 #include "nacre/sim/disk_model.hpp"
-#include "nacre/sim/sweep.hpp"
 #include "nacre/sim/world.hpp"
 
 namespace nacre {
@@ -577,39 +577,15 @@ TEST(crypto, goes_with_its_base_under_io) {
 }
 
 /// Writes blocks one after the other, reads them back, and remembers what was acknowledged.
-class disk_scenario final : public sim::scenario {
-public:
-    outcome<> run(sim::world& w) override {
-        w.make_file("/disk", blocks * block);
-        return live(w, &disk_scenario::work);
-    }
-    outcome<> verify(sim::world& w) override { return live(w, &disk_scenario::look); }
-
-private:
+class disk_scenario final : public sim::bdev_scenario {
     static constexpr std::uint64_t blocks = 8;
-    using chapter = task<void> (disk_scenario::*)(bdev_registry& registry);
-
-    static task<void> begin(across<disk_scenario> self, across<bdev_registry> registry,
-                            chapter told) {
-        disk_scenario& s = *self;
-        co_await make_over_file(*registry);
-        co_await (s.*told)(*registry);
-        co_await registry->remove_all();
-    }
-    outcome<> live(sim::world& w, chapter told) {
-        w_ = &w;
-        auto rt = runtime::make(w);
-        if (!rt) return fail(std::move(rt.error()));
-        bdev_registry registry(**rt);
-        (*rt)->block_on(&disk_scenario::begin, across<disk_scenario>(*this),
-                        across<bdev_registry>(registry), told);
-        return violation_;
-    }
+    void prepare(sim::world& w) override { w.make_file("/disk", blocks * block); }
     void expect(bool done, const char* what) {
-        if (!done && !w_->disturbed() && violation_) violation_ = fail(EIO, what);
+        if (!done) bdev_scenario::expect(fail(EIO, what));
     }
 
-    task<void> work(bdev_registry& registry) {
+    task<void> work(bdev_registry& registry) override {
+        co_await make_over_file(registry);
         outcome<bdev_desc> desc = registry.open("c", access::write);
         expect(desc.has_value(), "c is not there");
         if (!desc) co_return;
@@ -627,7 +603,8 @@ private:
             co_await check(*channel);
         }
     }
-    task<void> look(bdev_registry& registry) {
+    task<void> look(bdev_registry& registry) override {
+        co_await make_over_file(registry);
         outcome<bdev_desc> desc = registry.open("c", access::write);
         if (!desc) {
             violation_ = fail(std::move(desc.error()));
@@ -648,10 +625,8 @@ private:
         }
     }
 
-    sim::world* w_ = nullptr;
     std::array<std::byte, blocks> content_{};
     std::array<bool, blocks> known_{};  // no write of it has failed since
-    outcome<> violation_;
 };
 
 TEST(crypto, loses_nothing_when_the_nth_operation_of_the_disk_fails) {

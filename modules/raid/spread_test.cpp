@@ -2,7 +2,7 @@
 //
 // What raid0 and concat have in common: arrays that hold each block once.
 #include "modules/malloc/malloc.hpp"
-#include "modules/raid/test_bed.hpp"
+#include "modules/raid/test_scenario.hpp"
 #include "nacre/sim/disk_model.hpp"
 #include "nacre/sim/sweep.hpp"
 
@@ -426,52 +426,15 @@ TEST(raid_spread, goes_by_the_newest_superblock_and_gives_it_to_the_legs_that_la
 
 // --- Power cuts and failures --------------------------------------------------------------------
 
-class spread_scenario final : public sim::scenario {
+class spread_scenario final : public array_scenario {
 public:
-    explicit spread_scenario(raid_level level) : level_(level) {}
-    outcome<> run(sim::world& w) override {
-        for (const char* disk : {"/a", "/b"}) w.make_file(disk, disk_bytes);
-        return live(w, &spread_scenario::work);
-    }
-    outcome<> verify(sim::world& w) override {
-        if (!made_) return {};
-        return live(w, &spread_scenario::look);
-    }
+    explicit spread_scenario(raid_level level) : array_scenario("ab"), level_(level) {}
 
 private:
     static constexpr std::uint64_t blocks_used = 8;
-    using chapter = task<void> (spread_scenario::*)(bdev_registry& registry);
-    static task<void> begin(across<spread_scenario> self, across<bdev_registry> registry,
-                            chapter told) {
-        spread_scenario& s = *self;
-        co_await (s.*told)(*registry);
-        co_await registry->remove_all();
-    }
-    outcome<> live(sim::world& w, chapter told) {
-        w_ = &w;
-        auto rt = runtime::make(w);
-        if (!rt) return fail(std::move(rt.error()));
-        bdev_registry registry(**rt);
-        (void)raid_module::of(registry);
-        (*rt)->block_on(&spread_scenario::begin, across<spread_scenario>(*this),
-                        across<bdev_registry>(registry), told);
-        return violation_;
-    }
-    void expect(const outcome<>& done) {
-        if (!done && !w_->disturbed() && violation_) violation_ = done;
-    }
-    task<void> plug(bdev_registry& registry, std::string name) {
-        file_options o;
-        o.name = name;
-        o.filename = "/" + name;
-        o.block_size = block_bytes;
-        o.uuid = test_bed::id_of(name);
-        outcome<std::string> made = co_await create_file(registry, std::move(o));
-        if (!made) expect(fail(made.error()));
-    }
     [[nodiscard]] static lba place(std::uint64_t i) { return lba(i * 190); }
 
-    task<void> work(bdev_registry& registry) {
+    task<void> work(bdev_registry& registry) override {
         co_await plug(registry, "a");
         co_await plug(registry, "b");
         raid_options o = with_superblock(level_, "ab");
@@ -502,7 +465,8 @@ private:
         }
     }
 
-    task<void> look(bdev_registry& registry) {
+    task<void> look(bdev_registry& registry) override {
+        if (!made_) co_return;
         co_await plug(registry, "b");
         co_await plug(registry, "a");
         outcome<bdev_desc> desc = registry.open("r0", access::read);
@@ -526,11 +490,8 @@ private:
     }
 
     raid_level level_;
-    sim::world* w_ = nullptr;
-    bool made_ = false;
     std::uint64_t durable_[blocks_used] = {};
     std::uint64_t tried_[blocks_used] = {};
-    outcome<> violation_{};
 };
 
 TEST(raid_spread, survives_a_power_cut_and_a_failure_at_every_operation_of_its_disks) {

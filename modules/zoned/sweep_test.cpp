@@ -4,7 +4,7 @@
 // opened again), with the power cut at every operation of its disk, and with every one of them
 // failing once. Against a model that knows, of each zone, what was acknowledged, what of that was
 // flushed, and what each block was last written with.
-#include "nacre/sim/sweep.hpp"
+#include "nacre/sim/bdev_scenario.hpp"
 
 #include <gtest/gtest.h>
 
@@ -36,32 +36,10 @@ struct zone_model {
     zone_state maybe_degraded = zone_state::empty;
 };
 
-class zoned_scenario final : public sim::scenario {
-public:
-    outcome<> run(sim::world& w) override { return live(w, &zoned_scenario::work); }
-    outcome<> verify(sim::world& w) override { return live(w, &zoned_scenario::look); }
-
-private:
-    using chapter = task<void> (zoned_scenario::*)(bdev_registry& registry);
-    static task<void> begin(across<zoned_scenario> self, across<bdev_registry> registry,
-                            chapter told) {
-        zoned_scenario& s = *self;
-        co_await (s.*told)(*registry);
-        co_await registry->remove_all();
-    }
-    outcome<> live(sim::world& w, chapter told) {
-        w_ = &w;
-        auto rt = runtime::make(w);
-        if (!rt) return fail(std::move(rt.error()));
-        bdev_registry registry(**rt);
-        (*rt)->block_on(&zoned_scenario::begin, across<zoned_scenario>(*this),
-                        across<bdev_registry>(registry), told);
-        return violation_;
-    }
-
-    void violate(std::string what) {
-        if (violation_) violation_ = fail(EILSEQ, std::move(what));
-    }
+class zoned_scenario final : public sim::bdev_scenario {
+    void prepare(sim::world&) override {}  // the module makes its file
+    using bdev_scenario::violate;
+    void violate(std::string what) { violate(failure(error::posix(EILSEQ), std::move(what))); }
     void expect(const result<>& done, const char* what) {
         if (!done && !w_->disturbed()) violate(std::string(what) + ": " + describe(done.error()));
     }
@@ -208,7 +186,7 @@ private:
         co_await write(channel, 0, 12, /*force=*/true);
         co_await write(channel, 1, 3);
     }
-    task<void> work(bdev_registry& registry) {
+    task<void> work(bdev_registry& registry) override {
         for (const bool first : {true, false}) {
             if (w_->dead()) co_return;
             outcome<std::string> made = co_await open(registry, new_device);
@@ -236,7 +214,7 @@ private:
 
     // --- Afterwards -----------------------------------------------------------------------------
 
-    task<void> look(bdev_registry& registry) {
+    task<void> look(bdev_registry& registry) override {
         if (!made_ && !w_->file_exists("/z.img")) co_return;
         outcome<std::string> there = co_await open(registry, new_device);
         if (!there) {
@@ -310,8 +288,6 @@ private:
         }
     }
 
-    sim::world* w_ = nullptr;
-    outcome<> violation_{};
     bool made_ = false;
     std::uint64_t last_version_ = 1000;
     zone_model zones_[zones];

@@ -5,7 +5,7 @@
 // once. What was acknowledged and flushed is there afterwards; a block that was being written holds
 // the old or the new; the legs become equal again.
 #include "nacre/sim/sweep.hpp"
-#include "modules/raid/test_bed.hpp"
+#include "modules/raid/test_scenario.hpp"
 
 namespace nacre::raid {
 namespace {
@@ -21,60 +21,13 @@ struct mirror_model {
     };
     block blocks[blocks_used];
     std::uint64_t last_version = 0;
-    bool made = false;  // the array was acknowledged
-    outcome<> violation{};
 };
 
-class mirror_scenario final : public sim::scenario {
+class mirror_scenario final : public array_scenario {
 public:
-    outcome<> run(sim::world& w) override {
-        for (const char* disk : {"/a", "/b"}) w.make_file(disk, disk_bytes);
-        return live(w, &mirror_scenario::work);
-    }
-    outcome<> verify(sim::world& w) override {
-        if (!m_.made) return {};
-        return live(w, &mirror_scenario::look);
-    }
+    mirror_scenario() : array_scenario("ab") {}
 
 private:
-    using chapter = task<void> (mirror_scenario::*)(bdev_registry& registry);
-    static task<void> begin(across<mirror_scenario> self, across<bdev_registry> registry,
-                            chapter told) {
-        mirror_scenario& s = *self;
-        co_await (s.*told)(*registry);
-        co_await registry->remove_all();
-    }
-    outcome<> live(sim::world& w, chapter told) {
-        w_ = &w;
-        auto rt = runtime::make(w);
-        if (!rt) return fail(std::move(rt.error()));
-        bdev_registry registry(**rt);
-        raid_module::of(registry).tuning().record_retry_ns = 5'000'000;
-        (*rt)->block_on(&mirror_scenario::begin, across<mirror_scenario>(*this),
-                        across<bdev_registry>(registry), told);
-        return m_.violation;
-    }
-
-    void expect(const outcome<>& done) {
-        if (!done && !w_->disturbed() && m_.violation) m_.violation = done;
-    }
-    task<void> plug(bdev_registry& registry, std::string name) {
-        file_options o;
-        o.name = name;
-        o.filename = "/" + name;
-        o.block_size = block_bytes;
-        o.uuid = test_bed::id_of(name);
-        outcome<std::string> made = co_await create_file(registry, std::move(o));
-        if (!made) expect(fail(made.error()));
-    }
-    task<void> settle(bdev_registry& registry) {
-        for (unsigned i = 0; i < 1000 && !raid_module::of(registry).settled(); ++i) {
-            result<> slept = co_await sleep_for(1'000'000);
-            if (!slept || w_->dead()) co_return;
-        }
-        if (!raid_module::of(registry).settled()) expect(fail(ETIMEDOUT, "does not settle"));
-    }
-
     task<void> write_all(bdev_channel& channel) {
         for (std::uint64_t i = 0; i < blocks_used; i += 1 + m_.last_version % 2) {
             mirror_model::block& b = m_.blocks[i];
@@ -95,7 +48,7 @@ private:
         for (std::uint64_t i = 0; i < blocks_used; ++i) m_.blocks[i].durable = before[i].written;
     }
 
-    task<void> work(bdev_registry& registry) {
+    task<void> work(bdev_registry& registry) override {
         co_await plug(registry, "a");
         co_await plug(registry, "b");
         raid_module& module = raid_module::of(registry);
@@ -116,7 +69,7 @@ private:
         // Without its legs it is made later, when they come.
         outcome<bdev_desc> desc = registry.open("r0", access::write);
         if (!desc) co_return;
-        m_.made = true;
+        made_ = true;
         outcome<bdev_channel> channel = desc->open_channel();
         if (!channel) co_return;
         co_await write_all(*channel);
@@ -130,12 +83,13 @@ private:
         co_await write_all(*channel);
     }
 
-    task<void> look(bdev_registry& registry) {
+    task<void> look(bdev_registry& registry) override {
+        if (!made_) co_return;
         co_await plug(registry, "b");
         co_await plug(registry, "a");
         outcome<bdev_desc> desc = registry.open("r0", access::read);
         if (!desc) {
-            m_.violation = fail(desc.error());
+            violation_ = fail(desc.error());
             co_return;
         }
         outcome<bdev_channel> channel = desc->open_channel();
@@ -145,7 +99,7 @@ private:
         for (int round = 0; round < 2; ++round) {
             for (std::uint64_t i = 0; i < blocks_used; ++i) {
                 result<> got = co_await channel->read(lba(i * far_apart), view);
-                if (!got) m_.violation = fail(failure(got.error(), "read"));
+                if (!got) violation_ = fail(failure(got.error(), "read"));
                 judge(i, test_bed::version_of(i * far_apart, data));
             }
             co_await settle(registry);
@@ -153,7 +107,7 @@ private:
         std::vector<std::byte> a(disk_bytes - data_at), b(disk_bytes - data_at);
         w_->file_at("/a").peek(data_at, a);
         w_->file_at("/b").peek(data_at, b);
-        if (a != b) m_.violation = fail(EILSEQ, "the legs differ");
+        if (a != b) violation_ = fail(EILSEQ, "the legs differ");
     }
 
     void judge(std::uint64_t i, std::uint64_t found) {
@@ -161,13 +115,12 @@ private:
         // Of a torn write each sector is the one or the other.
         const bool torn = found == 999 && b.tried > b.durable;
         if ((found >= b.durable && found <= b.tried) || torn) return;
-        m_.violation =
+        violation_ =
             fail(EILSEQ, "block " + std::to_string(i) + " holds version " + std::to_string(found) +
                              ", durable is " + std::to_string(b.durable) + ", the last was " +
                              std::to_string(b.tried));
     }
 
-    sim::world* w_ = nullptr;
     mirror_model m_;
 };
 

@@ -14,16 +14,9 @@ constexpr std::uint64_t stripes_used = 5;
 constexpr std::uint64_t far_apart = 20;  // in regions of their own
 constexpr std::uint64_t unit = 2 * strip;
 
-class raid5f_scenario final : public sim::scenario {
+class raid5f_scenario final : public array_scenario {
 public:
-    outcome<> run(sim::world& w) override {
-        for (const char* disk : {"/a", "/b", "/c"}) w.make_file(disk, disk_bytes);
-        return live(w, &raid5f_scenario::work);
-    }
-    outcome<> verify(sim::world& w) override {
-        if (!made_) return {};
-        return live(w, &raid5f_scenario::look);
-    }
+    raid5f_scenario() : array_scenario("abc") {}
 
 private:
     struct stripe {
@@ -31,42 +24,6 @@ private:
         std::uint64_t written = 0;  // acknowledged
         std::uint64_t tried = 0;    // the highest that may be there
     };
-    using chapter = task<void> (raid5f_scenario::*)(bdev_registry& registry);
-    static task<void> begin(across<raid5f_scenario> self, across<bdev_registry> registry,
-                            chapter told) {
-        raid5f_scenario& s = *self;
-        co_await (s.*told)(*registry);
-        co_await registry->remove_all();
-    }
-    outcome<> live(sim::world& w, chapter told) {
-        w_ = &w;
-        auto rt = runtime::make(w);
-        if (!rt) return fail(std::move(rt.error()));
-        bdev_registry registry(**rt);
-        raid_module::of(registry).tuning().record_retry_ns = 5'000'000;
-        (*rt)->block_on(&raid5f_scenario::begin, across<raid5f_scenario>(*this),
-                        across<bdev_registry>(registry), told);
-        return violation_;
-    }
-    void expect(const outcome<>& done) {
-        if (!done && !w_->disturbed() && violation_) violation_ = done;
-    }
-    task<void> plug(bdev_registry& registry, std::string name) {
-        file_options o;
-        o.name = name;
-        o.filename = "/" + name;
-        o.block_size = block_bytes;
-        o.uuid = test_bed::id_of(name);
-        outcome<std::string> made = co_await create_file(registry, std::move(o));
-        if (!made) expect(fail(made.error()));
-    }
-    task<void> settle(bdev_registry& registry) {
-        for (unsigned i = 0; i < 1000 && !raid_module::of(registry).settled(); ++i) {
-            result<> slept = co_await sleep_for(1'000'000);
-            if (!slept || w_->dead()) co_return;
-        }
-        if (!raid_module::of(registry).settled()) expect(fail(ETIMEDOUT, "does not settle"));
-    }
 
     task<void> write_all(bdev_channel& channel) {
         for (std::uint64_t i = 0; i < stripes_used; i += 1 + last_version_ % 2) {
@@ -88,7 +45,7 @@ private:
         for (std::uint64_t i = 0; i < stripes_used; ++i) stripes_[i].durable = before[i].written;
     }
 
-    task<void> work(bdev_registry& registry) {
+    task<void> work(bdev_registry& registry) override {
         for (const char* disk : {"a", "b", "c"}) co_await plug(registry, disk);
         raid_module& module = raid_module::of(registry);
         raid_process_options window;
@@ -118,7 +75,8 @@ private:
         co_await write_all(*channel);
     }
 
-    task<void> look(bdev_registry& registry) {
+    task<void> look(bdev_registry& registry) override {
+        if (!made_) co_return;
         for (const char* disk : {"c", "b", "a"}) co_await plug(registry, disk);
         outcome<bdev_desc> desc = registry.open("r0", access::read);
         if (!desc) {
@@ -156,11 +114,8 @@ private:
                              std::to_string(s.tried));
     }
 
-    sim::world* w_ = nullptr;
     stripe stripes_[stripes_used];
     std::uint64_t last_version_ = 0;
-    bool made_ = false;
-    outcome<> violation_{};
 };
 
 TEST(raid5f_sweep, survives_a_power_cut_at_every_operation_of_its_disks) {

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "modules/raid/test_bed.hpp"
+#include "modules/raid/test_scenario.hpp"
 
 namespace nacre::raid {
 
