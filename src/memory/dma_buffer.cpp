@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "nacre/memory/dma_buffer.hpp"
 
+#include <linux/mempolicy.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -21,6 +24,18 @@ constexpr std::size_t round_up(std::size_t n, std::size_t multiple) noexcept {
 
 /// Below this, giving pages back costs more than filling them.
 constexpr std::size_t discard_bytes_min = std::size_t{1} << 20;
+
+/// False if there is no such node; where the kernel has no policies, memory comes from anywhere.
+bool prefer_node(void* memory, std::size_t bytes, std::int32_t node) noexcept {
+    constexpr std::int32_t nodes_max = 1024;
+    if (node >= nodes_max) return false;
+    constexpr unsigned long_bits = sizeof(unsigned long) * 8;
+    unsigned long mask[nodes_max / long_bits] = {};
+    mask[static_cast<unsigned>(node) / long_bits] = 1UL << static_cast<unsigned>(node) % long_bits;
+    // The kernel takes one bit less than it is told.
+    return ::syscall(SYS_mbind, memory, bytes, MPOL_PREFERRED, mask, nodes_max + 1UL, 0U) == 0 ||
+           errno != EINVAL;
+}
 
 }  // namespace
 
@@ -62,6 +77,10 @@ result<dma_buffer> dma_buffer::allocate(byte_count size, const options& o) noexc
     made->mapping = start + before;
     made->mapping_bytes = bytes;
     if (huge) ::madvise(made->mapping, bytes, MADV_HUGEPAGE);  // a wish
+    if (o.numa_id >= 0 && !prefer_node(made->mapping, bytes, o.numa_id)) {
+        destroy(*made);
+        return fail(ENXIO);
+    }
 
     if (thread* const here = o.registered ? thread::current() : nullptr; here != nullptr)
         made->registration = here->host().driver().register_memory({start + before, bytes});

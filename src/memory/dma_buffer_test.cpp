@@ -2,11 +2,15 @@
 #include "nacre/memory/dma_buffer.hpp"
 
 #include <gtest/gtest.h>
+#include <linux/mempolicy.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstring>
 #include <fstream>
 #include <string>
 #include <thread>
@@ -193,6 +197,22 @@ TEST(dma_buffer, is_registered_with_the_reactor_that_asks_while_there_is_room) {
     auto rt = runtime::make(real_world());
     ASSERT_TRUE(rt);
     (*rt)->block_on(&check_registered);
+}
+
+TEST(dma_buffer, comes_from_the_numa_node_that_is_asked_for) {
+    result<dma_buffer> b = dma_buffer::allocate(byte_count(1 << 16), {.numa_id = 0});
+    ASSERT_TRUE(b);
+    int mode = -1;
+    unsigned long nodes[1024 / (8 * sizeof(unsigned long))] = {};
+    const long asked = ::syscall(SYS_get_mempolicy, &mode, nodes, 1024UL + 1, b->bytes().data(),
+                                 static_cast<unsigned long>(MPOL_F_ADDR));
+    if (asked != 0) GTEST_SKIP() << "the kernel does not tell: " << std::strerror(errno);
+    EXPECT_EQ(mode, MPOL_PREFERRED);
+    EXPECT_EQ(nodes[0], 1UL);
+    b = dma_buffer::allocate(byte_count(1 << 16), {.numa_id = 1023});
+    EXPECT_TRUE(!b && b.error().is(ENXIO));
+    b = dma_buffer::allocate(byte_count(1 << 16), {.numa_id = 5000});
+    EXPECT_TRUE(!b && b.error().is(ENXIO));
 }
 
 }  // namespace

@@ -20,6 +20,7 @@
 #include <cstring>
 
 #include "nacre/core/assert.hpp"
+#include "numa_node.hpp"
 #include "uring_driver.hpp"
 
 namespace nacre {
@@ -117,6 +118,8 @@ outcome<file_info> posix_world::inspect_file(int fd) {
     info.direct = (::fcntl(fd, F_GETFL) & O_DIRECT) != 0;
     info.size_bytes = stx.stx_size;
     info.block_device = S_ISBLK(stx.stx_mode);
+    info.numa_id = info.block_device ? numa_node_of("/sys", stx.stx_rdev_major, stx.stx_rdev_minor)
+                                     : numa_node_of("/sys", stx.stx_dev_major, stx.stx_dev_minor);
     if (info.block_device) {
         std::uint64_t size = 0;
         unsigned sector = 512;

@@ -45,11 +45,12 @@ public:
         memory_kind kind = memory_kind::plain;
         bool registered =
             false;  ///< a wish, with the reactor of the current thread, if there is one
+        std::int32_t numa_id = -1;  ///< pages come from this node while it has any; -1: any
     };
 
     /// Empty.
     dma_buffer() noexcept = default;
-    /// All zeros. ENOMEM; EINVAL for no bytes at all.
+    /// All zeros. ENOMEM; EINVAL for no bytes at all, ENXIO for a node that is not there.
     [[nodiscard]] static result<dma_buffer> allocate(byte_count size, const options& o) noexcept;
     [[nodiscard]] static result<dma_buffer> allocate(byte_count size) noexcept;
 

@@ -41,6 +41,7 @@ struct file_info {
     std::uint32_t memory_alignment = 1;  ///< of buffers, bytes
     bool direct = false;                 ///< past the page cache
     bool block_device = false;
+    std::int32_t numa_id = -1;  ///< node that it, or the file system's device, is near to; -1: any
 };
 
 /// What a world that drives time itself steps: a reactor.
