@@ -206,6 +206,7 @@ task<outcome<std::string>> create_delay(bdev_registry& registry, delay_options o
     if (!base) co_return fail(std::move(base.error()));
     bdev_attributes attributes;
     attributes.derive_from(base->device().attributes());
+    attributes.passes_metadata = true;
     attributes.name = options.name;
     attributes.product_name = "delay";
     attributes.operations |= bit(opcode::abort);

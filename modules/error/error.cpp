@@ -294,6 +294,7 @@ task<outcome<std::string>> create_error(bdev_registry& registry, error_options o
     if (!base) co_return fail(std::move(base.error()));
     bdev_attributes attributes;
     attributes.derive_from(base->device().attributes());
+    attributes.passes_metadata = true;
     attributes.name = "EE_" + base->device().name();
     attributes.product_name = "Error Injection Disk";
     attributes.operations |= bit(opcode::abort);

@@ -296,6 +296,7 @@ task<outcome<std::string>> create(bdev_registry& registry, file_options options,
     a.blocks = block_count(opened->info.size_bytes / opened->block_size);
     a.buffer_alignment = opened->info.memory_alignment;
     a.write_cache = !options.readonly;
+    if (opened->info.numa_id >= 0) a.numa_id = opened->info.numa_id;
     a.operations = reading_operations;
     if (!options.readonly) a.operations |= writing_operations;
     auto device = std::make_shared<file_bdev>(std::move(a), std::move(options), kind,

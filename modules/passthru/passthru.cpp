@@ -133,6 +133,7 @@ task<outcome<std::string>> create_passthru(bdev_registry& registry, passthru_opt
     // Geometry, limits and supported operations of the base; a layer that lacks some of them, or
     // adds some, says so here.
     attributes.derive_from(base->device().attributes());
+    attributes.passes_metadata = true;
     attributes.name = options.name;
     attributes.product_name = "passthru";
     attributes.id =

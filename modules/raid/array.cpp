@@ -272,6 +272,7 @@ bdev_attributes raid_array::make_attributes() {
         const bdev_attributes& l = legs_[k]->desc.device().attributes();
         if (std::exchange(first, false)) {
             a.derive_from(l);
+            a.numa_id.reset();  // its legs are where they are
             continue;
         }
         a.physical_block_size = std::max(a.physical_block_size, l.physical_block_size);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "lock_table.hpp"
 #include "nacre/bdev/child_io.hpp"
 #include "nacre/bdev/registry.hpp"
 #include "nacre/runtime/sleep.hpp"
@@ -36,6 +37,27 @@ const char* name_of(claim c) noexcept {
     return names[static_cast<unsigned>(c)];
 }
 
+const char* name_of(io_failure f) noexcept {
+    static constexpr const char* names[io_failure_count] = {"aborted", "miscompare", "nomem",
+                                                            "nvme_error", "failed"};
+    return names[static_cast<unsigned>(f)];
+}
+
+io_failure failure_of(error status) noexcept {
+    if (status.domain() == error_domain::nvme) return io_failure::nvme_error;
+    switch (status.to_errno()) {
+        case ECANCELED:
+        case ETIMEDOUT:
+            return io_failure::aborted;
+        case EILSEQ:
+            return io_failure::miscompare;
+        case ENOMEM:
+            return io_failure::nomem;
+        default:
+            return io_failure::failed;
+    }
+}
+
 void io_counters::add(const io_counters& other) noexcept {
     operations += other.operations;
     bytes += other.bytes;
@@ -47,6 +69,7 @@ void io_counters::add(const io_counters& other) noexcept {
 void io_statistics::add(const io_statistics& other) noexcept {
     for (unsigned i = 0; i < opcode_count; ++i) by_opcode[i].add(other.by_opcode[i]);
     errors += other.errors;
+    for (unsigned i = 0; i < io_failure_count; ++i) errors_by_kind[i] += other.errors_by_kind[i];
 }
 
 void io_statistics::reset(statistics_reset what) noexcept {
@@ -55,6 +78,7 @@ void io_statistics::reset(statistics_reset what) noexcept {
             return;
         case statistics_reset::errors:
             errors = 0;
+            errors_by_kind = {};
             return;
         case statistics_reset::max_min:
             for (io_counters& c : by_opcode) {
@@ -72,10 +96,14 @@ void bdev_attributes::derive_from(const bdev_attributes& base) {
     block_size = base.block_size;
     blocks = base.blocks;
     physical_block_size = base.physical_block_size;
+    write_unit = base.write_unit;
+    protection = base.protection;
+    protection_at_head = base.protection_at_head;
+    protection_checks = base.protection_checks;
+    numa_id = base.numa_id;
     buffer_alignment = base.buffer_alignment;
     optimal_boundary = base.optimal_boundary;
     boundary_optional = base.boundary_optional;
-    write_unit = base.write_unit;
     transfer_bytes_max = base.transfer_bytes_max;
     metadata_size = base.metadata_size;
     metadata_interleaved = base.metadata_interleaved;
@@ -101,7 +129,7 @@ task<void> bdev::close() { co_return; }
 json::value bdev::information() const { return json::object(); }
 json::value bdev::configuration() const { return json::value(); }
 
-outcome<module_channel*> bdev::acquire_channel() {
+outcome<module_channel*> bdev::acquire_channel(bool feeds) {
     thread* const here = thread::current();
     NACRE_ASSERT(here != nullptr);
     // Held while the channel is made, so that a removal finds it among the channels to drain, or
@@ -110,6 +138,7 @@ outcome<module_channel*> bdev::acquire_channel() {
     for (channel_slot& slot : channels_) {
         if (slot.home != here) continue;
         ++slot.channel->handles_;
+        slot.channel->fed_ |= feeds;
         return slot.channel.get();
     }
     if (removed()) return fail(ENODEV, name() + ": has been removed");
@@ -120,7 +149,13 @@ outcome<module_channel*> bdev::acquire_channel() {
     if (closed_latencies_ != nullptr)
         channels_.back().channel->set_histogram(
             std::make_unique<latency_histogram>(closed_latencies_->options()));
-    return channels_.back().channel.get();
+    module_channel& channel = *channels_.back().channel;
+    channel.fed_ = feeds;
+    if (limited_) channel.powers().limit(limiter_.get());
+    if (sampled_) channel.powers().sample(true);
+    if (locks_ != nullptr)
+        locks_->for_each_standing([&](const locked_range& r) { channel.powers().lock(r); });
+    return &channel;
 }
 
 void bdev::release_channel(module_channel& channel) noexcept {
@@ -155,6 +190,152 @@ std::vector<module_channel*> bdev::pin_channels(io_statistics* closed, statistic
         pinned.push_back(slot.channel.get());
     }
     return pinned;
+}
+
+// --- Limits and samples -------------------------------------------------------------------------
+
+task<void> bdev::set_rate_limits(rate_limits limits) {
+    {
+        const std::lock_guard guard(mutex_);
+        if (locks_ != nullptr && locks_->ended()) co_return;
+        if (limiter_ == nullptr) {
+            if (!limits.any()) co_return;
+            limiter_ = std::make_unique<rate_limiter>();
+        }
+        limited_ = limits.any();
+        limiter_->set(limits, thread::current()->now_ns());
+    }
+    co_await apply_limits(limits.any());
+}
+
+task<void> bdev::apply_limits(bool on) {
+    const auto apply = [](across<bdev> d, across<module_channel> c, bool limited) {
+        c->powers().limit(limited ? d->limiter_.get() : nullptr);
+        d->release_channel(*c);
+    };
+    const across<bdev> self(*this);
+    std::vector<module_channel*> pinned = pin_channels();
+    for (module_channel* channel : pinned) {
+        const across<module_channel> there(*channel);
+        if (&channel->home() == thread::current())
+            apply(self, there, on);
+        else
+            co_await call_on(channel->home(), apply, self, there, on);
+    }
+}
+
+rate_limits bdev::assigned_rate_limits() const noexcept {
+    return limiter_ == nullptr ? rate_limits() : limiter_->limits();
+}
+
+task<std::uint64_t> bdev::measure_depth(bool sampled) {
+    const auto look = [](across<bdev> d, across<module_channel> c, bool on) {
+        c->powers().sample(on);
+        const std::uint64_t depth = c->powers().depth();
+        d->release_channel(*c);
+        return depth;
+    };
+    const across<bdev> self(*this);
+    std::uint64_t sum = 0;
+    std::vector<module_channel*> pinned = pin_channels();
+    for (module_channel* channel : pinned) {
+        const across<module_channel> there(*channel);
+        std::uint64_t depth;
+        if (&channel->home() == thread::current())
+            depth = look(self, there, sampled);
+        else
+            depth = co_await call_on(channel->home(), look, self, there, sampled);
+        sum += depth;
+    }
+    co_return sum;
+}
+
+task<void> bdev::sample_queue(std::uint64_t period_us) {
+    // One of 2^64 ns and more never ends.
+    const std::uint64_t ns = period_us > UINT64_MAX / 1'000 ? UINT64_MAX : period_us * 1'000;
+    while (true) {
+        result<> slept = co_await sleep_for(ns);
+        if (!slept) co_return;
+        queue_.depth = co_await measure_depth(true);
+        if (queue_.depth == 0) continue;
+        queue_.io_time += period_us;
+        queue_.weighted_io_time += period_us * queue_.depth;
+    }
+}
+
+task<void> bdev::set_queue_sampling(std::uint64_t period_us) {
+    while (sampling_changes_) co_await yield();
+    if (period_us == queue_.period_us) co_return;
+    {
+        const std::lock_guard guard(mutex_);
+        if (period_us != 0 && locks_ != nullptr && locks_->ended()) co_return;  // it is going away
+        sampled_ = period_us != 0;
+    }
+    sampling_changes_ = true;
+    queue_.period_us = period_us;
+    if (sampler_ == nullptr) sampler_ = std::make_unique<scope>();
+    sampler_->request_stop();
+    // It may be asking the channels still.
+    [[maybe_unused]] result<> ended = co_await sampler_->join();
+    sampler_ = std::make_unique<scope>();
+    std::uint64_t now = co_await measure_depth(period_us != 0);
+    (void)now;
+    if (period_us != 0) sampler_->spawn(sample_queue(period_us));
+    sampling_changes_ = false;
+}
+
+task<void> bdev::end_powers() {
+    {
+        const std::lock_guard guard(mutex_);
+        if (locks_ == nullptr) locks_ = std::make_unique<lock_table>();
+        locks_->end_all();
+        limited_ = false;
+    }
+    while (queue_.period_us != 0) {
+        task<void> stopping = set_queue_sampling(0);
+        if (stopping.valid())
+            co_await std::move(stopping);
+        else
+            co_await yield();  // lack of memory delays
+    }
+    const auto end = [](across<bdev> d, across<module_channel> c) {
+        if (c->powers_ != nullptr) {
+            c->powers_->fail_all(ENODEV);
+            c->powers_->limit(nullptr);
+            c->powers_->unlock_all();
+        }
+        d->release_channel(*c);
+    };
+    const across<bdev> self(*this);
+    std::vector<module_channel*> pinned = pin_channels();
+    for (module_channel* channel : pinned) {
+        const across<module_channel> there(*channel);
+        if (&channel->home() == thread::current())
+            end(self, there);
+        else
+            co_await call_on(channel->home(), end, self, there);
+    }
+}
+
+std::size_t bdev::post_media_events(std::span<const media_event> events) {
+    std::size_t most = 0;
+    std::vector<bdev_listener*> listeners;
+    for (bdev_desc* d : descriptors_) {
+        if (d->listener_ != nullptr) {
+            listeners.push_back(d->listener_);
+            most = events.size();
+            continue;
+        }
+        if (!d->writable() || events.empty()) continue;
+        const std::size_t room = bdev_desc::media_events_max - d->media_events_.size();
+        const std::size_t taken = std::min(room, events.size());
+        d->media_events_.insert(d->media_events_.end(), events.begin(),
+                                events.begin() + static_cast<std::ptrdiff_t>(taken));
+        if (taken != 0) d->post_event(bdev_event::media_management);
+        most = std::max(most, taken);
+    }
+    for (bdev_listener* l : listeners) l->base_media_events(*this, events);
+    return most;
 }
 
 namespace {
@@ -304,5 +485,6 @@ task<void> bdev::resized(block_count blocks) {
 }
 
 task<void> bdev_listener::base_resized(bdev&) { co_return; }
+void bdev_listener::base_media_events(bdev&, std::span<const media_event>) {}
 
 }  // namespace nacre

@@ -39,6 +39,33 @@ io_awaiter bdev_channel::copy(lba to, lba from, block_count n) const noexcept {
     return io_awaiter(channel_, to, from, n);
 }
 
+io_awaiter bdev_channel::read_with_metadata(lba first, const iov_view& into,
+                                            std::span<std::byte> metadata) const noexcept {
+    const bdev_attributes& a = device_->attributes();
+    if (a.metadata_size == 0 || a.metadata_interleaved) return io_awaiter(ENOTSUP);
+    if (metadata.size() != into.size() / a.block_size.value() * a.metadata_size)
+        return io_awaiter(EINVAL);
+    return io_awaiter(channel_, opcode::read, first, into, metadata.data());
+}
+
+io_awaiter bdev_channel::write_with_metadata(lba first, const const_iov_view& from,
+                                             std::span<const std::byte> metadata) const noexcept {
+    if (!writable_) return io_awaiter(EBADF);
+    const bdev_attributes& a = device_->attributes();
+    if (a.metadata_size == 0 || a.metadata_interleaved) return io_awaiter(ENOTSUP);
+    if (metadata.size() != from.size() / a.block_size.value() * a.metadata_size)
+        return io_awaiter(EINVAL);
+    // The block layer promises not to write through it.
+    return io_awaiter(channel_, opcode::write, first, from.borrowed(),
+                      const_cast<std::byte*>(metadata.data()));
+}
+
+task<result<range_lock>> bdev_channel::lock_range(lba first, block_count n, lock_kind kind) const {
+    if (!writable_) co_return fail(EBADF);
+    result<range_lock> lock = co_await device_->lock_kept(first, n, kind, device_);
+    co_return lock;
+}
+
 void bdev_channel::close() noexcept {
     if (channel_ == nullptr) return;
     device_->release_channel(*std::exchange(channel_, nullptr));

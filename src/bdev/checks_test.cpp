@@ -119,7 +119,7 @@ task<void> check_lacking(bdev_registry& registry) {
     EXPECT_TRUE(null);
     user n(registry, "n");
     std::vector<std::byte> block(4096);
-    r = co_await ask(n.channel, opcode::compare_and_write, 0, 1, block.data());
+    r = co_await ask(n.channel, opcode::seek_data, 0, 1, block.data());
     EXPECT_EQ(errno_of(r), ENOTSUP);
 }
 

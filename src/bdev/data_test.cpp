@@ -91,7 +91,7 @@ task<void> check_compare_and_write(const bdev_channel& c) {
 
 TEST(bdev_data, compare_and_write_changes_all_or_nothing) {
     simulate([](bdev_registry& r) {
-        return on_real_devices(r, opcode::compare_and_write, &check_compare_and_write, 2);
+        return on_real_devices(r, opcode::compare_and_write, &check_compare_and_write, 3);
     });
 }
 

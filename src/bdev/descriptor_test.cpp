@@ -4,6 +4,7 @@
 #include "modules/malloc/malloc.hpp"
 #include "modules/modules.hpp"
 #include "modules/null/null.hpp"
+#include "modules/split/split.hpp"
 #include "test_bdev.hpp"
 
 namespace nacre::test {
@@ -272,6 +273,69 @@ task<void> check_resize(bdev_registry& registry) {
 }
 
 TEST(bdev_resize, holds_for_the_next_op_on_channels_that_are_open) { simulate(&check_resize); }
+
+// --- Media-management events --------------------------------------------------------------------
+
+task<void> check_media_events(bdev_registry& registry) {
+    result<test_bdev*> made = co_await add_bdev(registry, attributes_of("t"));
+    test_bdev& device = **made;
+    outcome<bdev_desc> writer = registry.open("t", access::write);
+    outcome<bdev_desc> reader = registry.open("t", access::read);
+    std::vector<bdev_event> events, others;
+    scope listeners;
+    listeners.spawn(note_events(*writer, events));
+    listeners.spawn(note_events(*reader, others));
+    co_await settle();
+    const media_event two[] = {{lba(3), block_count(4)}, {lba(100), block_count(1)}};
+    EXPECT_EQ(device.post_media_events(two), 2U);
+    co_await settle();
+    EXPECT_EQ(events, (std::vector{bdev_event::media_management}));
+    EXPECT_TRUE(others.empty()) << "who cannot move blocks is not asked to";
+    std::vector<media_event> got(10);
+    EXPECT_EQ(writer->take_media_events(std::span(got).first(1)), 1U);
+    EXPECT_EQ(got[0], two[0]);
+    EXPECT_EQ(writer->take_media_events(got), 1U);
+    EXPECT_EQ(got[0], two[1]);
+    EXPECT_EQ(writer->take_media_events(got), 0U);
+    // The queue is bounded; the device learns how much was taken.
+    const std::vector<media_event> many(100, {lba(1), block_count(1)});
+    EXPECT_EQ(device.post_media_events(many), bdev_desc::media_events_max);
+    EXPECT_EQ(device.post_media_events(many), 0U);
+    listeners.stop().request_stop();
+    result<> joined = co_await listeners.join();
+    bdev_desc moved = std::move(*writer);
+    got.resize(200);
+    EXPECT_EQ(moved.take_media_events(got), bdev_desc::media_events_max);
+}
+
+TEST(bdev_media_events, reach_every_writer_in_a_bounded_queue) {
+    simulate_in_order(&check_media_events);
+}
+
+task<void> check_media_layers(bdev_registry& registry) {
+    result<test_bdev*> made = co_await add_bdev(registry, attributes_of("t", 100));
+    outcome<std::string> above = co_await create_from_uri(registry, "passthru:///p?base=t");
+    EXPECT_TRUE(above) << above.error().message;
+    split_options parts;
+    parts.base_bdev = "p";
+    parts.split_count = 2;
+    outcome<std::vector<std::string>> split = co_await split_module::of(registry).create(parts);
+    EXPECT_TRUE(split);
+    outcome<bdev_desc> first = registry.open("pp0", access::write);
+    outcome<bdev_desc> second = registry.open("pp1", access::write);
+    const media_event across_both[] = {{lba(45), block_count(10)}};
+    EXPECT_EQ((*made)->post_media_events(across_both), 1U);
+    std::vector<media_event> got(4);
+    EXPECT_EQ(first->take_media_events(got), 1U);
+    EXPECT_EQ(got[0], (media_event{lba(45), block_count(5)}));
+    EXPECT_EQ(second->take_media_events(got), 1U);
+    EXPECT_EQ(got[0], (media_event{lba(0), block_count(5)}));
+    EXPECT_EQ(first->device().attributes().numa_id, (*made)->attributes().numa_id);
+}
+
+TEST(bdev_media_events, pass_through_layers_by_their_own_addresses) {
+    simulate(&check_media_layers);
+}
 
 }  // namespace
 }  // namespace nacre::test

@@ -95,7 +95,6 @@ task<void> check_compare(bdev_registry& registry) {
     result<test_bdev*> made = co_await add_bdev(registry, a);
     test_bdev& device = **made;
     EXPECT_TRUE(device.supports(opcode::compare));
-    EXPECT_FALSE(device.supports(opcode::compare_and_write));
     user u(registry);
     for (std::size_t i = 0; i < device.bytes.size(); ++i)
         device.bytes[i] = static_cast<std::byte>(i / 512 + i);

@@ -49,4 +49,8 @@ task<void> layer_bdev::base_removed(bdev&) {
 
 task<void> layer_bdev::base_resized(bdev& device) { co_await resized(device.blocks()); }
 
+void layer_bdev::base_media_events(bdev&, std::span<const media_event> events) {
+    (void)post_media_events(events);
+}
+
 }  // namespace nacre

@@ -8,6 +8,8 @@
 #include "nacre/bdev/bdev.hpp"
 #include "nacre/bdev/child_io.hpp"
 #include "nacre/bdev/registry.hpp"
+#include "nacre/runtime/sleep.hpp"
+#include "powers.hpp"
 
 namespace nacre {
 namespace {
@@ -41,11 +43,11 @@ constexpr std::uint32_t uncut_opcodes = bit(opcode::compare_and_write) | bit(opc
 // Those that a write unit concerns; the module takes as many units at once as it is given.
 constexpr std::uint32_t unit_opcodes = bit(opcode::write) | bit(opcode::write_zeroes);
 // The channel's own marks on an op.
-constexpr std::uint8_t flag_linked = 0x80;     // in the list of outstanding ones
-constexpr std::uint8_t flag_emulated = 0x40;   // carried out by child ops, in a coroutine
-constexpr std::uint8_t flag_by_others = 0x04;  // and those are of another opcode
-constexpr std::uint8_t flag_waiting = 0x20;    // for the device to have memory again
-constexpr std::uint8_t flag_retried = 0x10;    // has waited once already: goes to the front
+constexpr std::uint8_t flag_linked = 0x80;    // in the list of outstanding ones
+constexpr std::uint8_t flag_emulated = 0x40;  // carried out by child ops, in a coroutine
+constexpr std::uint8_t flag_piece = 0x80;     // of a child op: its whole came through the doors
+constexpr std::uint8_t flag_waiting = 0x20;   // channel_powers::place_of says where
+constexpr std::uint8_t flag_retried = 0x10;   // has waited once already: goes to the front
 constexpr std::uint8_t flag_given_up = 0x08;
 
 /// The device is asked again this often while nothing else tells that it has memory, ever more
@@ -56,7 +58,10 @@ constexpr unsigned memory_timer_shift_max = 7;
 /// The piece that an emulated op waits for, where its own backend_area would be.
 class current_piece {
 public:
-    current_piece(io_op& whole, io_op& piece) noexcept : whole_(whole) { of(whole) = &piece; }
+    current_piece(io_op& whole, io_op& piece) noexcept : whole_(whole) {
+        of(whole) = &piece;
+        piece.flags |= flag_piece;
+    }
     current_piece(const current_piece&) = delete;
     current_piece& operator=(const current_piece&) = delete;
     ~current_piece() { of(whole_) = nullptr; }
@@ -78,8 +83,10 @@ module_channel::module_channel(bdev& device) noexcept
       fast_(supported_),
       block_mask_(static_cast<std::uint32_t>(device.block_size().value()) - 1),
       block_shift_(static_cast<std::uint32_t>(__builtin_ctzll(device.block_size().value()))),
-      device_blocks_(device.blocks_) {
+      device_blocks_(device.blocks_),
+      block_bytes_(static_cast<std::uint32_t>(device.block_size().value())) {
     const bdev_attributes& a = device.attributes();
+    if ((block_bytes_ & block_mask_) != 0) set_slow(slow_shape);
     if (a.split_boundary() != 0 || a.write_unit.value() > 1) set_slow(slow_boundary);
     if (a.buffer_alignment > 1) set_slow(slow_alignment);
     if (a.transfer_bytes_max != 0) set_slow(slow_transfer);
@@ -114,12 +121,12 @@ void io_op::run_child(work& w) noexcept {
 
 bool module_channel::finished_child(io_op& op) noexcept {
     --in_flight_;
-    if (op.status.failed() || (slow_ & slow_memory) != 0) [[unlikely]] {
+    if (op.status.failed() || (slow_ & (slow_memory | slow_followed)) != 0) [[unlikely]] {
         if (must_wait_again(op)) return false;
     }
     if (op.status.failed()) [[unlikely]] {
         io_counters& c = statistics_.of(op.code);
-        ++statistics_.errors;
+        statistics_.count_error(op.status);
         --c.operations;
         c.bytes -= op.data.size();
     }
@@ -131,8 +138,8 @@ bool module_channel::finished_child(io_op& op) noexcept {
 int module_channel::check_range(io_op& op) const noexcept {
     const std::uint64_t size = device_blocks_.load(std::memory_order_relaxed);
     if ((data_opcodes & bit(op.code)) != 0) {
-        if (op.data.empty() || (op.data.size() & block_mask_) != 0) return EINVAL;
-        op.blocks = block_count(op.data.size() >> block_shift_);
+        if (op.data.empty() || op.data.size() % block_bytes_ != 0) return EINVAL;
+        op.blocks = block_count(op.data.size() / block_bytes_);
     } else if (op.code == opcode::zone_manage || op.code == opcode::zone_report) {
         if (op.code == opcode::zone_report && op.data.empty()) return EINVAL;
         return op.first.value() < size ? 0 : ERANGE;
@@ -155,28 +162,81 @@ int module_channel::check_range(io_op& op) const noexcept {
 bool module_channel::enter_slow(io_op& op) noexcept {
     const auto refuse = [&](int errno_value) {
         op.status = error::posix(errno_value);
-        ++statistics_.errors;
+        statistics_.count_error(op.status);
         return false;
     };
     if ((slow_ & slow_removed) != 0) return refuse(ENODEV);
     if (!device_.supports(op.code)) return refuse(ENOTSUP);
     if (const int wrong = check_range(op); wrong != 0) return refuse(wrong);
 
-    op.flags &= io_op::flag_fua;  // an op may be used again
+    op.flags &= io_op::flag_fua | io_op::flag_metadata;  // an op may be used again
     start(op);
     op.entered_ns_ = now_ns();
     if ((slow_ & slow_timeout) != 0) link_outstanding(op);
-    if ((slow_ & slow_memory) != 0)
-        wait_for_memory(op);  // behind those that came first
+    if ((slow_ & slow_diverted) != 0)
+        divert(op);
     else
-        dispatch(op);
+        launch(op);
     return true;
 }
 
 void module_channel::dispatch(io_op& op) noexcept {
-    op.flags &= static_cast<std::uint8_t>(~(flag_emulated | flag_by_others));
+    op.flags &= static_cast<std::uint8_t>(~flag_emulated);
     if (!emulate(op)) submit(op);
 }
+
+// --- The doors ----------------------------------------------------------------------------------
+
+channel_powers& module_channel::powers() {
+    if (powers_ == nullptr) powers_ = std::make_unique<channel_powers>(*this);
+    return *powers_;
+}
+
+void module_channel::submit_child_slow(io_op& op) noexcept {
+    if ((slow_ & slow_removed) != 0) {
+        op.complete(error::posix(ENODEV));
+    } else if ((op.flags & flag_piece) != 0) {
+        descend(op);
+    } else {
+        divert(op);
+    }
+}
+
+void module_channel::divert(io_op& op) noexcept {
+    // What waits to be limited or for a lock is outstanding, too.
+    if (op.code == opcode::reset) powers_->fail_all(ECANCELED);
+    if ((slow_ & slow_limited) != 0 && powers_->held_by_limits(op)) return;
+    launch(op);
+}
+
+void module_channel::launch(io_op& op) noexcept {
+    if ((slow_ & slow_memory) != 0 && entered_here(op))
+        wait_for_memory(op);  // behind those that came first
+    else
+        descend(op);
+}
+
+void module_channel::descend(io_op& op) noexcept {
+    const bool entered = entered_here(op);
+    // An emulated compare_and_write takes a lock of its own, which knows of the others.
+    const bool locks = entered && op.code == opcode::compare_and_write &&
+                       (supported_ & bit(opcode::compare_and_write)) == 0;
+    if ((slow_ & slow_followed) != 0 && !locks) {
+        const bool piece = op.entry_ == this && !entered && (op.flags & flag_piece) != 0;
+        if (!piece && powers_->held_by_lock(op)) {
+            powers_->wait_in(powers_->locked, op);
+            return;
+        }
+        powers_->take_note(op,
+                           piece ? channel_powers::noted::presence : channel_powers::noted::range);
+    }
+    if (entered)
+        dispatch(op);
+    else
+        submit(op);
+}
+
+// --- Emulation ----------------------------------------------------------------------------------
 
 bool module_channel::must_be_cut(const io_op& op) const noexcept {
     if ((splittable_opcodes & bit(op.code)) == 0) return false;
@@ -191,10 +251,10 @@ bool module_channel::must_be_cut(const io_op& op) const noexcept {
 bool module_channel::emulate(io_op& op) noexcept {
     const bdev_attributes& a = device_.attributes();
     if ((supported_ & bit(op.code)) == 0) {  // of those that bdev::supports
-        op.flags |= flag_by_others;
         start_emulation(op, op.code == opcode::write_zeroes ? write_zeroes_by_writing(op)
                             : op.code == opcode::compare    ? compare_by_reading(op)
-                                                            : copy_by_writing(op));
+                            : op.code == opcode::copy       ? copy_by_writing(op)
+                                                            : compare_and_write_locked(op));
         return true;
     }
     const bool cut = must_be_cut(op);
@@ -203,7 +263,7 @@ bool module_channel::emulate(io_op& op) noexcept {
                              (op.code != opcode::compare_and_write ||
                               op.expected->borrowed().aligned(a.buffer_alignment));
         // A part of an aligned buffer begins where a block does, which may be none of alignment.
-        if (!aligned || (cut && a.buffer_alignment > block_mask_ + 1)) {
+        if (!aligned || (cut && a.buffer_alignment > block_bytes_)) {
             start_emulation(op, carry_out_bounced(op));
             return true;
         }
@@ -214,7 +274,7 @@ bool module_channel::emulate(io_op& op) noexcept {
 
 void module_channel::start_emulation(io_op& op, task<void> emulation) noexcept {
     if (!emulation.valid()) {
-        wait_for_memory(op);
+        op.complete(error::posix(ENOMEM));
         return;
     }
     op.flags |= flag_emulated;
@@ -225,20 +285,20 @@ void module_channel::start_emulation(io_op& op, task<void> emulation) noexcept {
 task<void> module_channel::write_zeroes_by_writing(io_op& op) {
     const bdev_attributes& a = device_.attributes();
     const std::uint64_t boundary = a.split_boundary();
-    std::uint64_t piece_blocks = zero_piece_bytes >> block_shift_;
+    std::uint64_t piece_blocks = zero_piece_bytes / block_bytes_;
     if (a.transfer_bytes_max != 0)
         piece_blocks =
-            std::clamp<std::uint64_t>(a.transfer_bytes_max >> block_shift_, 1, piece_blocks);
+            std::clamp<std::uint64_t>(a.transfer_bytes_max / block_bytes_, 1, piece_blocks);
     const std::uint64_t unit = a.write_unit.value();
     if (unit > 1) piece_blocks = std::max(piece_blocks / unit * unit, unit);
     error status;
-    if (piece_blocks << block_shift_ > zero_unit_bytes_max) status = error::posix(ENOTSUP);
+    if (bytes_of(piece_blocks) > zero_unit_bytes_max) status = error::posix(ENOTSUP);
     std::uint64_t done = 0;
     while (done < op.blocks.value() && status.ok()) {
         std::uint64_t n = std::min(piece_blocks, op.blocks.value() - done);
         if (boundary != 0 && unit == 1)
             n = std::min(n, boundary - (op.first.value() + done) % boundary);
-        const iov_view piece = zeros_of(n << block_shift_);
+        const iov_view piece = zeros_of(bytes_of(n));
         if ((op.flags & flag_given_up) != 0) break;
         child_io write(*this, opcode::write, op.first + block_count(done), piece, op.flags);
         const current_piece current(op, write.op());
@@ -251,9 +311,9 @@ task<void> module_channel::write_zeroes_by_writing(io_op& op) {
 
 std::uint64_t module_channel::piece_blocks(std::uint64_t at, std::uint64_t left) const noexcept {
     const bdev_attributes& a = device_.attributes();
-    std::uint64_t n = std::min<std::uint64_t>(left, buffer_pool::bytes_max >> block_shift_);
+    std::uint64_t n = std::min<std::uint64_t>(left, buffer_pool::bytes_max / block_bytes_);
     if (a.transfer_bytes_max != 0)
-        n = std::min(n, std::max<std::uint64_t>(a.transfer_bytes_max >> block_shift_, 1));
+        n = std::min(n, std::max<std::uint64_t>(a.transfer_bytes_max / block_bytes_, 1));
     const std::uint64_t boundary = a.split_boundary();
     return boundary == 0 ? n : std::min(n, boundary - at % boundary);
 }
@@ -267,15 +327,75 @@ task<void> module_channel::compare_by_reading(io_op& op) {
     while (done < op.blocks.value() && status.ok()) {
         const std::uint64_t n = piece_blocks(op.first.value() + done, op.blocks.value() - done);
         if ((op.flags & flag_given_up) != 0) break;
-        const iov_view there(buffer->data(), n << block_shift_);
+        const iov_view there(buffer->data(), bytes_of(n));
         child_io read(*this, opcode::read, op.first + block_count(done), there);
         const current_piece current(op, read.op());
         status = co_await read;
-        const iov_view expected = op.data.slice(done << block_shift_, n << block_shift_);
+        const iov_view expected = op.data.slice(bytes_of(done), bytes_of(n));
         if (status.ok() && !expected.equals(buffer->data())) status = error::posix(EILSEQ);
         done += n;
     }
     if (status.ok() && done < op.blocks.value()) status = error::posix(ECANCELED);
+    op.complete(status);
+}
+
+void module_channel::pass_metadata(const io_op& op, io_op& piece,
+                                   std::uint64_t done) const noexcept {
+    if ((op.flags & io_op::flag_metadata) == 0) return;
+    piece.flags |= io_op::flag_metadata;
+    piece.metadata = op.metadata + done * device_.attributes().metadata_size;
+}
+
+/// Of the whole, in pieces; then the writes. The lock keeps everybody else out between.
+task<void> module_channel::compare_and_write_locked(io_op& op) {
+    channel_powers& powers = this->powers();
+    ++powers.locking;
+    powers.progress.notify_all();
+    result<range_lock> lock =
+        co_await device_.lock_range(op.first, op.blocks, lock_kind::reads_and_writes);
+    error status = lock ? error() : lock.error();
+    pooled_buffer buffer;
+    if (status.ok()) {
+        buffer_pool& pool = device_.registry_->buffers().here();
+        result<pooled_buffer> taken =
+            co_await pool.acquire(std::min<std::uint64_t>(op.data.size(), buffer_pool::bytes_max));
+        if (taken)
+            buffer = std::move(*taken);
+        else
+            status = taken.error();
+    }
+    const std::uint64_t all = op.blocks.value();
+    std::uint64_t done = 0;
+    while (done < all && status.ok()) {
+        const std::uint64_t n = piece_blocks(op.first.value() + done, all - done);
+        child_io read(*this, opcode::read, op.first + block_count(done),
+                      iov_view(buffer.data(), bytes_of(n)));
+        const current_piece current(op, read.op());
+        status = co_await read;
+        const iov_view expected = op.expected->borrowed().slice(bytes_of(done), bytes_of(n));
+        if (status.ok() && !expected.equals(buffer.data())) status = error::posix(EILSEQ);
+        if (status.ok() && (op.flags & flag_given_up) != 0) status = error::posix(ECANCELED);
+        done += n;
+    }
+    // Not given up between two writes: it is all or nothing while the device does its part.
+    done = 0;
+    while (done < all && status.ok()) {
+        const std::uint64_t n = piece_blocks(op.first.value() + done, all - done);
+        const iov_view piece(buffer.data(), bytes_of(n));
+        op.data.slice(bytes_of(done), bytes_of(n)).copy_to(buffer.data());
+        child_io write(*this, opcode::write, op.first + block_count(done), piece, op.flags);
+        write.op().flags |= flag_piece;
+        status = co_await write;
+        done += n;
+    }
+    while (lock && lock->held()) {
+        task<void> releasing = lock->release();
+        if (releasing.valid())
+            co_await std::move(releasing);
+        else
+            co_await yield();  // lack of memory delays
+    }
+    --powers.locking;
     op.complete(status);
 }
 
@@ -284,7 +404,7 @@ task<void> module_channel::copy_by_writing(io_op& op) {
     buffer_pool& pool = device_.registry_->buffers().here();
     const std::uint64_t all = op.blocks.value();
     result<pooled_buffer> buffer =
-        co_await pool.acquire(std::min<std::uint64_t>(all << block_shift_, buffer_pool::bytes_max));
+        co_await pool.acquire(std::min<std::uint64_t>(bytes_of(all), buffer_pool::bytes_max));
     error status = buffer ? error() : buffer.error();
     const bool backwards = op.first > op.source && op.first < op.source + op.blocks;
     std::uint64_t done = 0;
@@ -305,7 +425,7 @@ task<void> module_channel::copy_by_writing(io_op& op) {
             }
         }
         if ((op.flags & flag_given_up) != 0) break;
-        const iov_view moved(buffer->data(), n << block_shift_);
+        const iov_view moved(buffer->data(), bytes_of(n));
         {
             child_io read(*this, opcode::read, lba(from), moved);
             const current_piece current(op, read.op());
@@ -326,9 +446,8 @@ task<void> module_channel::carry_out_in_pieces(io_op& op) {
     const bdev_attributes& a = device_.attributes();
     const std::uint64_t boundary = a.split_boundary();
     const std::uint64_t transfer =
-        a.transfer_bytes_max == 0
-            ? UINT64_MAX
-            : std::max<std::uint64_t>(a.transfer_bytes_max >> block_shift_, 1);
+        a.transfer_bytes_max == 0 ? UINT64_MAX
+                                  : std::max<std::uint64_t>(a.transfer_bytes_max / block_bytes_, 1);
     error status;
     std::uint64_t done = 0;
     while (done < op.blocks.value() && status.ok()) {
@@ -336,8 +455,9 @@ task<void> module_channel::carry_out_in_pieces(io_op& op) {
         const std::uint64_t at = op.first.value() + done;
         if (boundary != 0) n = std::min(n, boundary - at % boundary);
         if ((op.flags & flag_given_up) != 0) break;
-        child_io piece(*this, op.code, lba(at),
-                       op.data.slice(done << block_shift_, n << block_shift_), op.flags);
+        child_io piece(*this, op.code, lba(at), op.data.slice(bytes_of(done), bytes_of(n)),
+                       op.flags);
+        pass_metadata(op, piece.op(), done);
         const current_piece current(op, piece.op());
         status = co_await piece;
         done += n;
@@ -352,7 +472,7 @@ task<void> module_channel::carry_out_bounced(io_op& op) {
     const bool two_buffers = op.code == opcode::compare_and_write;
     const bool uncut = (uncut_opcodes & bit(op.code)) != 0;
     const bool in_units = op.code == opcode::write && a.write_unit.value() > 1;
-    const std::uint64_t unit = in_units ? a.write_unit.value() << block_shift_ : 1;
+    const std::uint64_t unit = in_units ? bytes_of(a.write_unit.value()) : 1;
     std::uint64_t piece_bytes = op.data.size();
     if (in_units) {
         piece_bytes = std::min(piece_bytes,
@@ -361,8 +481,7 @@ task<void> module_channel::carry_out_bounced(io_op& op) {
         piece_bytes = std::min<std::uint64_t>(piece_bytes, buffer_pool::bytes_max);
         if (a.transfer_bytes_max != 0)
             piece_bytes = std::min<std::uint64_t>(piece_bytes, a.transfer_bytes_max);
-        piece_bytes = std::max<std::uint64_t>(piece_bytes & ~std::uint64_t{block_mask_},
-                                              std::uint64_t{block_mask_} + 1);
+        piece_bytes = bytes_of(std::max<std::uint64_t>(piece_bytes / block_bytes_, 1));
     }
     // The second buffer starts aligned, too.
     const std::uint64_t second_at =
@@ -390,20 +509,21 @@ task<void> module_channel::carry_out_bounced(io_op& op) {
     std::byte* const second = first + second_at;
     std::uint64_t done = 0;
     while (done < op.blocks.value() && status.ok()) {
-        std::uint64_t n = std::min(op.blocks.value() - done, piece_bytes >> block_shift_);
+        std::uint64_t n = std::min(op.blocks.value() - done, piece_bytes / block_bytes_);
         const std::uint64_t boundary = a.split_boundary();
         if (boundary != 0 && !uncut && !in_units)
             n = std::min(n, boundary - (op.first.value() + done) % boundary);
-        const iov_view user = op.data.slice(done << block_shift_, n << block_shift_);
-        const iov_view bounce(first, n << block_shift_);
+        const iov_view user = op.data.slice(bytes_of(done), bytes_of(n));
+        const iov_view bounce(first, bytes_of(n));
         if (op.code != opcode::read) user.copy_to(first);
         const_iov_view expected;
         if (two_buffers) {
             op.expected->borrowed().copy_to(second);
-            expected = const_iov_view(second, n << block_shift_);
+            expected = const_iov_view(second, bytes_of(n));
         }
         child_io piece(*this, op.code, op.first + block_count(done), bounce, op.flags);
         if (two_buffers) piece.op().expected = &expected;
+        pass_metadata(op, piece.op(), done);
         if ((op.flags & flag_given_up) != 0) break;
         const current_piece current(op, piece.op());
         status = co_await piece;
@@ -421,19 +541,19 @@ bool module_channel::finished_slow(io_op& op) noexcept {
     if ((op.flags & io_op::flag_timed_out) != 0 && op.status.failed())
         op.status = error::posix(ETIMEDOUT);
     if (op.status.failed()) {
-        ++statistics_.errors;
+        statistics_.count_error(op.status);
     } else {
         count_finished(op);
         if (histogram_ != nullptr && (histogram_->options().opcodes & bit(op.code)) != 0)
             histogram_->record(now_ - op.entered_ns_);
         // Pieces of the same opcode were counted as they passed.
-        if ((op.flags & (flag_emulated | flag_by_others)) == flag_emulated) {
+        if ((op.flags & flag_emulated) != 0 && (supported_ & bit(op.code)) != 0) {
             io_counters& c = statistics_.of(op.code);
             --c.operations;
             c.bytes -= op.data.size();
         }
     }
-    op.flags &= io_op::flag_fua | io_op::flag_timed_out;
+    op.flags &= io_op::flag_fua | io_op::flag_timed_out | io_op::flag_metadata;
     if (in_flight_ == 0 && (slow_ & slow_removed) != 0) drained_.notify_all();
     return true;
 }
@@ -449,6 +569,7 @@ void module_channel::set_histogram(std::unique_ptr<latency_histogram> h) noexcep
 task<result<>> module_channel::drain_removed() {
     set_slow(slow_removed);
     retry_waiting(UINT_MAX);
+    if (powers_ != nullptr) powers_->fail_all(ENODEV);
     removing();
     while (in_flight_ != 0) {
         result<> waited = co_await drained_.wait();
@@ -462,6 +583,7 @@ task<result<>> module_channel::drain_removed() {
 // --- Lack of memory below, and giving up ---------------------------------------------------------
 
 bool module_channel::must_wait_again(io_op& op) noexcept {
+    if (powers_ != nullptr) powers_->progress.notify_all();
     if (!op.status.is(ENOMEM)) {
         memory_timer_shift_ = 0;
         // Something came through: there may be room for it and for one more.
@@ -492,6 +614,7 @@ void module_channel::wait_for_memory(io_op& op) noexcept {
     }
     if ((op.flags & flag_retried) != 0) returned_last_ = &op;
     op.flags |= flag_waiting | flag_retried;
+    channel_powers::place_of(op) = {};
     if (!memory_timer_.armed())
         home_.host().timers().arm(memory_timer_,
                                   now_ns() + (memory_retry_ns << memory_timer_shift_));
@@ -517,11 +640,15 @@ void module_channel::retry_waiting(unsigned count) noexcept {
         op.flags &= static_cast<std::uint8_t>(~flag_waiting);
         if ((slow_ & slow_removed) != 0)
             op.complete(error::posix(ENODEV));
-        else if (op.run == &io_op::run_child)
-            submit(op);
         else
-            dispatch(op);
+            descend(op);
     }
+}
+
+std::uint64_t module_channel::waiting_for_memory() const noexcept {
+    std::uint64_t n = 0;
+    for (const work* w = waiting_first_; w != nullptr; w = w->next) ++n;
+    return n;
 }
 
 module_channel::memory_timer::memory_timer(module_channel& c) noexcept
@@ -549,7 +676,10 @@ void module_channel::stop_waiting(io_op& op) noexcept {
 
 void module_channel::abort(io_op& op) noexcept {
     op.flags |= flag_given_up;
-    if ((op.flags & flag_waiting) != 0) {
+    if ((op.flags & flag_waiting) != 0 && channel_powers::place_of(op).powers != nullptr) {
+        // Here, or at a device below that it was forwarded to.
+        channel_powers::place_of(op).powers->give_up(op, ECANCELED);
+    } else if ((op.flags & flag_waiting) != 0) {
         stop_waiting(op);
         op.complete(error::posix(ECANCELED));
     } else if ((op.flags & flag_emulated) == 0) {

@@ -100,6 +100,22 @@ task<void> part_base::remove_parts() {
     }
 }
 
+/// Each part hears of what lies in it, by its own addresses.
+void part_base::base_media_events(bdev&, std::span<const media_event> events) {
+    const std::vector<part_bdev*> parts = parts_;
+    for (part_bdev* part : parts) {
+        std::vector<media_event> inside;
+        for (const media_event& e : events) {
+            const lba first = std::max(e.first, part->first());
+            const lba end = std::min(e.first + e.blocks, part->first() + part->blocks());
+            if (first >= end) continue;
+            inside.push_back({lba(first.value() - part->first().value()),
+                              block_count(end.value() - first.value())});
+        }
+        if (!inside.empty()) (void)part->post_media_events(inside);
+    }
+}
+
 task<void> part_base::base_removed(bdev&) { co_await remove_parts(); }
 
 // --- A part -------------------------------------------------------------------------------------

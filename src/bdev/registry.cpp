@@ -15,7 +15,7 @@ constexpr std::uint64_t block_size_max = 65536;
 
 outcome<> check_attributes(const bdev_attributes& a) {
     if (a.name.empty()) return fail(EINVAL, "a block device needs a name");
-    const std::uint64_t size = a.block_size.value();
+    const std::uint64_t size = a.data_bytes();
     if (size < block_size_min || size > block_size_max || (size & (size - 1)) != 0)
         return fail(EINVAL, fmt::format("{}: block size {} must be a power of two from {} to {}",
                                         a.name, size, block_size_min, block_size_max));
@@ -23,6 +23,9 @@ outcome<> check_attributes(const bdev_attributes& a) {
     if (a.blocks.value() > (UINT64_MAX >> 1) / size)
         return fail(EFBIG, fmt::format("{}: {} blocks of {} bytes are more than 2^63 bytes", a.name,
                                        a.blocks.value(), size));
+    if (a.layers != 0 && a.metadata_size != 0 && !a.passes_metadata)
+        return fail(ENOTSUP, fmt::format("{}: {} cannot stand on a bdev whose blocks have metadata",
+                                         a.name, a.product_name));
     if (a.layers > io_op::layers_max)
         return fail(ELOOP,
                     fmt::format("{}: would be layer {} of its stack; at most {} can stand on "
@@ -130,9 +133,10 @@ task<outcome<>> bdev_registry::remove(std::string name) {
 
 task<outcome<>> bdev_registry::remove_device(std::shared_ptr<bdev> device) {
     // What must not stop half-way has its memory before it begins.
+    task<void> ending = device->end_powers();
     task<void> draining = device->drain_channels();
     task<void> closing = device->close();
-    if (!draining.valid() || !closing.valid())
+    if (!ending.valid() || !draining.valid() || !closing.valid())
         co_return fail(ENOMEM,
                        fmt::format("{}: no memory to remove it; try again", device->name()));
     // Nobody finds it any more, so nobody opens it while the layers above go.
@@ -140,6 +144,8 @@ task<outcome<>> bdev_registry::remove_device(std::shared_ptr<bdev> device) {
     std::erase_if(to_examine_, [&](const std::string& n) { return find(n) == device.get(); });
     std::erase_if(by_name_, [&](const auto& entry) { return entry.second == device.get(); });
     for (observer* o : observers_) o->unregistered(*device);
+    // What waits at its doors would keep the layers above from leaving.
+    co_await std::move(ending);
     while (true) {
         const auto told = std::find_if(device->descriptors_.begin(), device->descriptors_.end(),
                                        [](bdev_desc* d) { return d->listener_ != nullptr; });
@@ -183,6 +189,7 @@ bdev_desc::bdev_desc(bdev_desc&& other) noexcept
       claim_(std::exchange(other.claim_, claim::none)),
       listener_(std::exchange(other.listener_, nullptr)),
       pending_events_(other.pending_events_),
+      media_events_(std::move(other.media_events_)),
       event_posted_(std::move(other.event_posted_)) {
     relink(&other);
 }
@@ -195,6 +202,7 @@ bdev_desc& bdev_desc::operator=(bdev_desc&& other) noexcept {
     claim_ = std::exchange(other.claim_, claim::none);
     listener_ = std::exchange(other.listener_, nullptr);
     pending_events_ = other.pending_events_;
+    media_events_ = std::move(other.media_events_);
     event_posted_ = std::move(other.event_posted_);
     relink(&other);
     return *this;
@@ -215,7 +223,7 @@ void bdev_desc::close() noexcept {
 }
 
 outcome<bdev_channel> bdev_desc::open_channel() const {
-    auto channel = device_->acquire_channel();
+    auto channel = device_->acquire_channel(claim_ != claim::none || listener_ != nullptr);
     if (!channel) return fail(std::move(channel.error()));
     return bdev_channel(*channel, device_, writable());
 }
@@ -258,6 +266,14 @@ void bdev_desc::release_claim() noexcept {
 void bdev_desc::post_event(bdev_event e) noexcept {
     pending_events_ |= static_cast<std::uint8_t>(1U << static_cast<unsigned>(e));
     event_posted_->set();
+}
+
+std::size_t bdev_desc::take_media_events(std::span<media_event> into) noexcept {
+    const std::size_t n = std::min(into.size(), media_events_.size());
+    const auto end = media_events_.begin() + static_cast<std::ptrdiff_t>(n);
+    std::copy(media_events_.begin(), end, into.begin());
+    media_events_.erase(media_events_.begin(), end);
+    return n;
 }
 
 task<result<bdev_event>> bdev_desc::next_event() {

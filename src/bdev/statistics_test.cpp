@@ -169,5 +169,114 @@ task<void> check_by_channel(bdev_registry& registry) {
 
 TEST(bdev_statistics, can_be_had_by_channel) { simulate(&check_by_channel); }
 
+// --- Errors by status ---------------------------------------------------------------------------
+
+task<void> check_kinds(bdev_registry& registry) {
+    result<test_bdev*> made = co_await add_bdev(registry, attributes_of("t"));
+    test_bdev& device = **made;
+    user u(registry);
+    device.hold = true;
+    std::vector<std::byte> buffer(512);
+    const std::pair<int, io_failure> failures[] = {{EIO, io_failure::failed},
+                                                   {ECANCELED, io_failure::aborted},
+                                                   {EILSEQ, io_failure::miscompare},
+                                                   {ENOSPC, io_failure::failed}};
+    for (const auto& [errno_value, kind] : failures) {
+        scope asked;
+        asked.spawn(ask_and_note(u, 0, opcode::read, 0, 1, buffer.data()));
+        co_await settle();
+        device.answer_held(0, errno_value);
+        result<> joined = co_await asked.join();
+    }
+    scope asked;
+    asked.spawn(ask_and_note(u, 0, opcode::read, 0, 1, buffer.data()));
+    co_await settle();
+    device.held.front()->complete(error::nvme(2, 0x81));
+    device.held.clear();
+    result<> joined = co_await asked.join();
+    const std::array<std::uint64_t, io_failure_count> wanted{1, 1, 0, 1, 2};
+    io_statistics s = co_await device.collect_statistics(statistics_reset::max_min);
+    EXPECT_EQ(s.errors, 5U);
+    EXPECT_EQ(s.errors_by_kind, wanted);
+    s = co_await device.collect_statistics(statistics_reset::errors);
+    EXPECT_EQ(s.errors_by_kind, wanted);
+    s = co_await device.collect_statistics();
+    EXPECT_EQ(s.errors, 0U);
+    EXPECT_EQ(s.errors_by_kind, (std::array<std::uint64_t, io_failure_count>{}));
+}
+
+TEST(bdev_statistics, tell_failures_apart_by_their_status) { simulate(&check_kinds); }
+
+// --- Queue depth --------------------------------------------------------------------------------
+
+task<result<>> read_and_hold(across<bdev_desc> desc, unsigned depth) {
+    outcome<bdev_channel> channel = desc->open_channel();
+    if (!channel) co_return fail(channel.error().code);
+    std::vector<std::byte> buffer(512);
+    scope asked;
+    const auto read_one = [](const bdev_channel& c, std::byte* into) -> task<result<>> {
+        result<> r = co_await c.read(lba(0), iov_view(into, 512));
+        co_return r;
+    };
+    for (unsigned i = 0; i < depth; ++i) asked.spawn(read_one(*channel, buffer.data()));
+    result<> joined = co_await asked.join();
+    co_return joined;
+}
+
+task<void> check_sampling(bdev_registry& registry) {
+    result<test_bdev*> made = co_await add_bdev(registry, attributes_of("t"));
+    test_bdev& device = **made;
+    outcome<std::string> above = co_await create_from_uri(registry, "passthru:///p?base=t");
+    EXPECT_TRUE(above) << above.error().message;
+    outcome<bdev_desc> desc = registry.open("p", access::read);
+    co_await device.set_queue_sampling(1'000);
+    result<> slept = co_await sleep_for(10'500'000);
+    EXPECT_EQ(device.queue().depth, 0U);
+    EXPECT_EQ(device.queue().io_time, 0U);
+    // Ops of three threads, forwarded by a layer, are under way for a while.
+    device.hold = true;
+    std::vector<join_handle<result<>>> readers;
+    for (unsigned i = 0; i < 3; ++i) {
+        thread& t = registry.host().make_thread("reader", static_cast<int>(i));
+        readers.push_back(t.spawn(&read_and_hold, across<bdev_desc>(*desc), 2 + i));
+    }
+    slept = co_await sleep_for(20'000'000);
+    EXPECT_EQ(device.held.size(), 9U);
+    EXPECT_EQ(device.queue().depth, 9U);
+    const std::uint64_t busy = device.queue().io_time;
+    EXPECT_GE(busy, 17'000U);
+    EXPECT_LE(busy, 21'000U);
+    EXPECT_LE(device.queue().weighted_io_time, 9 * busy);
+    EXPECT_GE(device.queue().weighted_io_time, 9 * busy - 9'000) << "but for the first";
+    device.hold = false;
+    while (!device.held.empty()) {
+        // Each on the thread that it belongs to.
+        io_op* const op = device.held.front();
+        device.held.pop_front();
+        co_await call_on(
+            op->entry().home(), [](across<test_bdev> d, across<io_op> o) { d->answer(*o); },
+            across<test_bdev>(device), across<io_op>(*op));
+    }
+    for (auto& r : readers) {
+        result<> ended = co_await r;
+        EXPECT_TRUE(ended);
+    }
+    slept = co_await sleep_for(5'000'000);
+    EXPECT_EQ(device.queue().depth, 0U);
+    co_await device.set_queue_sampling(0);
+    const queue_samples last = device.queue();
+    EXPECT_EQ(last.period_us, 0U);
+    slept = co_await sleep_for(5'000'000);
+    EXPECT_EQ(device.queue().io_time, last.io_time);
+    // On again, and still on when the device goes away.
+    co_await device.set_queue_sampling(UINT64_MAX);
+    co_await device.set_queue_sampling(50);
+    desc->close();
+    outcome<> removed = co_await registry.remove("t");
+    EXPECT_TRUE(removed);
+}
+
+TEST(bdev_queue_depth, is_sampled_over_all_threads_and_layers) { simulate(&check_sampling, 3); }
+
 }  // namespace
 }  // namespace nacre::test

@@ -14,11 +14,15 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "nacre/bdev/io_statistics.hpp"
 #include "nacre/bdev/latency_histogram.hpp"
+#include "nacre/bdev/protection.hpp"
+#include "nacre/bdev/range_lock.hpp"
+#include "nacre/bdev/rate_limits.hpp"
 #include "nacre/core/json.hpp"
 #include "nacre/core/uuid.hpp"
 #include "nacre/runtime/task.hpp"
@@ -29,7 +33,12 @@ namespace nacre {
 class bdev_desc;
 class bdev_registry;
 class buffer_pool;
+class lock_table;
 class module_channel;
+class rate_limiter;
+class scope;
+struct lock_entry;
+struct locked_range;
 
 /// Values of a zoned device, NVMe ZNS 1.1; all zero on a conventional one.
 struct zoned_attributes {
@@ -55,7 +64,8 @@ struct bdev_attributes {
     std::vector<std::string> aliases;  ///< besides the UUID's text
     uuid id;                           ///< null: generated at registration
     std::string product_name;          ///< as SPDK's bdev_get_bdevs names the kind
-    byte_count block_size{4096};       ///< power of two, 512 B to 64 KiB
+    /// Power of two, 512 B to 64 KiB; interleaved metadata comes on top, and is included here.
+    byte_count block_size{4096};
     block_count blocks;
     std::uint32_t physical_block_size = 0;  ///< bytes; 0: block_size
     std::uint32_t buffer_alignment = 1;     ///< bytes, power of two; unaligned I/O is bounced
@@ -64,8 +74,13 @@ struct bdev_attributes {
     block_count write_unit{1};              ///< writes begin and end on multiples of it
     std::uint64_t transfer_bytes_max = 0;   ///< 0: no limit; longer I/O is split
     std::uint32_t metadata_size = 0;        ///< bytes a block
-    bool metadata_interleaved = false;
-    bool write_cache = false;  ///< flush does something
+    bool metadata_interleaved = false;      ///< behind each block's data; else in a buffer apart
+    protection_type protection = protection_type::none;
+    bool protection_at_head = false;      ///< of the metadata
+    bool passes_metadata = false;         ///< of a layer: blocks go down where and as they are
+    std::uint8_t protection_checks = 0;   ///< bits: what the device itself checks
+    std::optional<std::int32_t> numa_id;  ///< node that it is near to; -1: any
+    bool write_cache = false;             ///< flush does something
     zoned_attributes zoned;
     preferred_sizes preferred;
     std::uint32_t operations = 0;  ///< bits of opcodes the module carries out itself
@@ -75,6 +90,15 @@ struct bdev_attributes {
     /// That at which the block layer splits; 0: none.
     [[nodiscard]] std::uint64_t split_boundary() const noexcept {
         return boundary_optional ? 0 : optimal_boundary.value();
+    }
+    /// Of a block, without interleaved metadata.
+    [[nodiscard]] std::uint32_t data_bytes() const noexcept {
+        return static_cast<std::uint32_t>(block_size.value()) -
+               (metadata_interleaved ? metadata_size : 0);
+    }
+    /// With metadata that holds protection information.
+    [[nodiscard]] protection_format protected_blocks() const noexcept {
+        return {data_bytes(), metadata_size, protection, protection_at_head};
     }
     /// What a layer over `base` starts from: geometry, limits and operations of its base.
     void derive_from(const bdev_attributes& base);
@@ -89,6 +113,22 @@ enum class claim : std::uint8_t {
     read_many_write_shared,  ///< several writers that know of each other by key
 };
 [[nodiscard]] const char* name_of(claim c) noexcept;
+
+/// Blocks that a device asks its user to move elsewhere, because it is about to lose them.
+struct media_event {
+    lba first;
+    block_count blocks;
+    bool operator==(const media_event&) const = default;
+};
+
+/// bdev_set_qd_sampling_period: how many ops were under way whenever it was looked.
+struct queue_samples {
+    std::uint64_t period_us = 0;  ///< 0: off
+    std::uint64_t depth = 0;      ///< of the last sample
+    // Microseconds, in whole periods.
+    std::uint64_t io_time = 0;           ///< with something under way
+    std::uint64_t weighted_io_time = 0;  ///< each times its depth
+};
 
 /// What passed the channel of one thread.
 struct channel_statistics {
@@ -110,14 +150,16 @@ public:
     }
     [[nodiscard]] byte_count block_size() const noexcept { return attributes_.block_size; }
     [[nodiscard]] byte_count size() const noexcept { return blocks() * block_size(); }
-    /// Itself, or by emulation: write_zeroes by writing, compare by reading, copy by both.
+    /// Itself, or by emulation: write_zeroes by writing, compare by reading, copy and
+    /// compare_and_write by both.
     [[nodiscard]] bool supports(opcode op) const noexcept {
         constexpr std::uint32_t both = bit(opcode::read) | bit(opcode::write);
         const std::uint32_t own = attributes_.operations;
         // The block layer carries some out by others.
         const std::uint32_t others = op == opcode::write_zeroes ? bit(opcode::write)
                                      : op == opcode::compare    ? bit(opcode::read)
-                                     : op == opcode::copy && attributes_.write_unit.value() == 1
+                                     : (op == opcode::copy || op == opcode::compare_and_write) &&
+                                             attributes_.write_unit.value() == 1
                                          ? both
                                          : 0;
         return (own & bit(op)) != 0 || (others != 0 && (own & others) == others);
@@ -136,8 +178,26 @@ public:
     [[nodiscard]] task<void> set_histogram(std::optional<histogram_options> options);
     /// Of all channels, and those that have closed since; nullopt while it is off.
     [[nodiscard]] task<std::optional<latency_histogram>> collect_histogram();
+    /// From now on, for all channels together; ops that wait for a limit that is lifted go on.
+    [[nodiscard]] task<void> set_rate_limits(rate_limits limits);
+    [[nodiscard]] rate_limits assigned_rate_limits() const noexcept;
+    /// Counts the ops under way every `period_us` from now on; 0 ends it.
+    [[nodiscard]] task<void> set_queue_sampling(std::uint64_t period_us);
+    [[nodiscard]] const queue_samples& queue() const noexcept { return queue_; }
+    /// For a module whose device wants blocks moved: every descriptor that may write keeps what
+    /// fits into its queue and is told, and layers are. Returns how many somebody took.
+    std::size_t post_media_events(std::span<const media_event> events);
     /// For a module whose device changed its size; tells every descriptor.
     [[nodiscard]] task<void> resized(block_count blocks);
+
+    // Any thread of the runtime.
+    /// For a module that must be alone with its device, or a part of it (quiesce); users have
+    /// bdev_channel::lock_range. The lock is released before the device is gone. ENODEV: removed;
+    /// ERANGE: not within the device.
+    [[nodiscard]] task<result<range_lock>> lock_range(lba first, block_count blocks,
+                                                      lock_kind kind);
+    /// All of it, reads too.
+    [[nodiscard]] task<result<range_lock>> quiesce();
 
     // What a module writes.
     /// On the thread that the channel is for; failure leaves nothing behind.
@@ -162,17 +222,30 @@ private:
     friend class bdev_desc;
     friend class bdev_channel;
     friend class module_channel;
+    friend class range_lock;
     struct channel_slot {
         thread* home;
         std::unique_ptr<module_channel> channel;
     };
-    [[nodiscard]] outcome<module_channel*> acquire_channel();
+    /// `feeds`: a layer that forwards ops to it.
+    [[nodiscard]] outcome<module_channel*> acquire_channel(bool feeds);
     void release_channel(module_channel& channel) noexcept;
     /// Also adds what passed channels that are gone already to `closed`, once the pins stand.
     [[nodiscard]] std::vector<module_channel*> pin_channels(
         io_statistics* closed = nullptr, statistics_reset reset = statistics_reset::none);
     [[nodiscard]] task<void> unpin(module_channel& channel);
     [[nodiscard]] task<void> drain_channels();
+    [[nodiscard]] task<result<range_lock>> lock_kept(lba first, block_count blocks, lock_kind kind,
+                                                     std::shared_ptr<bdev> keep);
+    [[nodiscard]] bool has_ended(const lock_entry& entry);
+    [[nodiscard]] task<result<>> install_range(locked_range range);
+    static task<result<>> settle_above(across<bdev> device);
+    /// Before the layers above leave: nothing is held back any more, and what was fails.
+    [[nodiscard]] task<void> end_powers();
+    [[nodiscard]] task<void> apply_limits(bool on);
+    /// Also tells every channel whether it is followed for that.
+    [[nodiscard]] task<std::uint64_t> measure_depth(bool sampled);
+    [[nodiscard]] task<void> sample_queue(std::uint64_t period_us);
 
     bdev_attributes attributes_;
     std::atomic<std::uint64_t> blocks_;
@@ -188,6 +261,13 @@ private:
     // While latencies are recorded: those of channels that are gone, and what a new one begins
     // with.
     std::unique_ptr<latency_histogram> closed_latencies_;  // under the mutex
+    std::unique_ptr<rate_limiter> limiter_;                // made once, with the first limits
+    bool limited_ = false;                                 // under the mutex: channels keep to it
+    bool sampled_ = false;                                 // likewise: they are followed
+    std::unique_ptr<lock_table> locks_;
+    queue_samples queue_;             // home thread
+    std::unique_ptr<scope> sampler_;  // likewise
+    bool sampling_changes_ = false;
 };
 
 }  // namespace nacre

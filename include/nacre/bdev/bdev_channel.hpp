@@ -31,6 +31,12 @@ public:
         : channel_(channel), op_(code, flags, first, data) {}
     io_awaiter(module_channel* channel, opcode code, lba first, block_count blocks) noexcept
         : channel_(channel), op_(code, first, blocks) {}
+    /// read, write with separate metadata.
+    io_awaiter(module_channel* channel, opcode code, lba first, const iov_view& data,
+               std::byte* metadata) noexcept
+        : io_awaiter(channel, code, first, data, io_op::flag_metadata) {
+        op_.metadata = metadata;
+    }
     /// compare_and_write.
     io_awaiter(module_channel* channel, lba first, const iov_view& data,
                const const_iov_view& expected) noexcept
@@ -150,6 +156,12 @@ public:
         return io_awaiter(channel_, opcode::write, first, from.borrowed(),
                           fua ? io_op::flag_fua : std::uint8_t{0});
     }
+    // Of a device with separate metadata (ENOTSUP otherwise): that of all blocks, metadata_size
+    // each, in one run. Where the device checks protection information, the caller makes it.
+    [[nodiscard]] io_awaiter read_with_metadata(lba first, const iov_view& into,
+                                                std::span<std::byte> metadata) const noexcept;
+    [[nodiscard]] io_awaiter write_with_metadata(
+        lba first, const const_iov_view& from, std::span<const std::byte> metadata) const noexcept;
     /// Everything that completed before this was called is durable after it.
     [[nodiscard]] io_awaiter flush() const noexcept {
         return io_awaiter(channel_, opcode::flush, lba(), block_count());
@@ -206,12 +218,15 @@ public:
     [[nodiscard]] io_awaiter reset() const noexcept {
         return io_awaiter(channel_, opcode::reset, lba(), block_count());
     }
+    /// See range_lock.hpp. The bdev is kept while the lock is. ENODEV, ERANGE, EBADF (read-only).
+    [[nodiscard]] task<result<range_lock>> lock_range(lba first, block_count n,
+                                                      lock_kind kind = lock_kind::writes) const;
     /// See module_channel::set_timeout: of all users of this thread's channel.
     void set_timeout(std::uint64_t timeout_ns) const { channel_->set_timeout(timeout_ns); }
 
     [[nodiscard]] bdev& device() const noexcept { return *device_; }
     [[nodiscard]] bool writable() const noexcept { return writable_; }
-    /// For layers: the channel that ops are forwarded to.
+    /// For layers, of a claimed descriptor: the channel that ops are forwarded to.
     [[nodiscard]] module_channel& base() const noexcept { return *channel_; }
 
 private:

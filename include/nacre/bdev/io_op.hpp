@@ -70,6 +70,7 @@ public:
     static constexpr unsigned layers_max = 6;
     static constexpr std::uint8_t flag_fua = 1;  ///< durable when it completes
     static constexpr std::uint8_t flag_timed_out = 2;
+    static constexpr std::uint8_t flag_metadata = 4;  ///< read, write: `metadata` is set
     using hook = hook_verdict (*)(io_op& op, void* context) noexcept;
     using done_function = void (*)(io_op& op) noexcept;
 
@@ -121,7 +122,7 @@ public:
         zone_command zones;      ///< zone_manage
         std::uint64_t reported;  ///< zone_report: how many zone_descriptors `data` holds now
         io_op* target;           ///< abort
-        void* metadata;          ///< read, write with separate metadata
+        std::byte* metadata;     ///< read, write with flag_metadata: all blocks' separate metadata
         const const_iov_view* expected;  ///< compare_and_write: what must be there
     };
 
@@ -158,7 +159,8 @@ private:
     std::size_t layer_bytes_;  // of layers_, in use: an index would have to be multiplied
     module_channel* entry_;
     std::uint64_t entered_ns_;
-    std::array<layer, layers_max> layers_;
+    // One of each bdev over another, and one more of every bdev that follows what passes it.
+    std::array<layer, layers_max + layers_max + 1> layers_;
     // In the channel's list of outstanding ops, while it keeps one (timeouts, reset).
     io_op* outstanding_next_;
     io_op* outstanding_previous_;

@@ -3,8 +3,9 @@
 // layer_bdev: what every bdev over one other bdev does besides I/O.
 //
 // It keeps the base open, claimed and listened to. When the base goes away, it removes itself
-// first; when the base changes its size, so does it; and it lets go of the base once its own
-// channels are empty. modules/passthru shows how to derive from it.
+// first; when the base changes its size, so does it; what the base wants moved, it wants moved; and
+// it lets go of the base once its own channels are empty. modules/passthru shows how to derive from
+// it.
 #pragma once
 
 #include <memory>
@@ -34,6 +35,8 @@ public:
     task<void> close() override;
     task<void> base_removed(bdev& device) override;
     task<void> base_resized(bdev& device) override;
+    /// Posts them as its own; a layer with other addresses overrides it.
+    void base_media_events(bdev& device, std::span<const media_event> events) override;
 
 protected:
     /// Owned by a shared_ptr, like every bdev.

@@ -11,6 +11,9 @@
 // moment. That is flow control, not an error: where it entered, it waits in a FIFO and goes down
 // again when another op has come back, or after a while.
 //
+// Rate limits and range locks hold ops back where they come in, by whichever of the three ways
+// (powers.hpp); a channel that has neither pays nothing.
+//
 // Thread-bound. Instructions per op: bench/budgets.tsv.
 #pragma once
 
@@ -26,6 +29,7 @@
 namespace nacre {
 
 class bdev;
+struct channel_powers;
 
 class module_channel {
 public:
@@ -45,6 +49,8 @@ public:
     /// The op of the layer above, as that layer edited it.
     inline void forward(io_op& op) noexcept {
         count(op);
+        if ((slow_ & slow_diverted) != 0) [[unlikely]]
+            return divert(op);
         submit(op);
     }
 
@@ -87,15 +93,21 @@ private:
     friend class io_op;
     friend class bdev;
     friend class bdev_channel;
+    friend class range_lock;
+    friend struct channel_powers;
     // Why an op cannot take the short way.
     enum : std::uint32_t {
-        slow_removed = 1,    // refused
-        slow_boundary = 2,   // may need splitting
-        slow_alignment = 4,  // buffers must be checked
-        slow_timeout = 8,    // outstanding ops are kept in a list
-        slow_transfer = 16,  // longer than the device takes at once
-        slow_memory = 32,    // ops wait for the device to have memory again
-        slow_record = 64,    // latencies go into the histogram
+        slow_removed = 1,     // refused
+        slow_boundary = 2,    // may need splitting
+        slow_alignment = 4,   // buffers must be checked
+        slow_timeout = 8,     // outstanding ops are kept in a list
+        slow_transfer = 16,   // longer than the device takes at once
+        slow_memory = 32,     // ops wait for the device to have memory again
+        slow_record = 64,     // latencies go into the histogram
+        slow_limited = 128,   // ops may have to wait for the bdev's rate limits
+        slow_followed = 256,  // ranges are locked, or what is under way is counted
+        slow_shape = 512,     // a block size that is no power of two, or a write unit
+        slow_diverted = slow_limited | slow_followed,
     };
     void count(io_op& op) noexcept {
         io_counters& c = statistics_.by_opcode[static_cast<unsigned>(op.code)];
@@ -118,7 +130,8 @@ private:
     /// A user's op came back: its figures. False if there is more to do: finished_slow.
     [[nodiscard]] bool finished(io_op& op) noexcept {
         --in_flight_;
-        if (op.status.failed() || slow_ != 0) [[unlikely]]
+        // Failed, or slow: one jump for both.
+        if ((static_cast<std::uint32_t>(op.status.domain()) | slow_) != 0) [[unlikely]]
             return false;
         count_finished(op);
         return true;
@@ -140,6 +153,22 @@ private:
     void dispatch(io_op& op) noexcept;
     /// It crosses a boundary, or is more than the device takes at once.
     [[nodiscard]] bool must_be_cut(const io_op& op) const noexcept;
+    /// An op that came in where limits or locks are: it waits, or goes on to `launch`.
+    [[gnu::noinline]] void divert(io_op& op) noexcept;
+    [[gnu::noinline]] void submit_child_slow(io_op& op) noexcept;
+    /// Past the limits: it waits for memory, or goes on to `descend`.
+    void launch(io_op& op) noexcept;
+    /// It waits for a locked range, or goes down.
+    void descend(io_op& op) noexcept;
+    [[nodiscard]] bool entered_here(const io_op& op) const noexcept {
+        return op.entry_ == this && op.run != &io_op::run_child;
+    }
+    [[nodiscard]] channel_powers& powers();
+    [[nodiscard]] std::uint64_t waiting_for_memory() const noexcept;
+    /// Of a block, in bytes; a power of two or not.
+    [[nodiscard]] std::uint64_t bytes_of(std::uint64_t blocks) const noexcept {
+        return blocks * block_bytes_;
+    }
     /// Starts the coroutine below that it takes; false if it takes none.
     [[nodiscard]] bool emulate(io_op& op) noexcept;
     void start_emulation(io_op& op, task<void> emulation) noexcept;
@@ -152,9 +181,11 @@ private:
     task<void> write_zeroes_by_writing(io_op& op);
     task<void> compare_by_reading(io_op& op);
     task<void> copy_by_writing(io_op& op);
+    task<void> compare_and_write_locked(io_op& op);
     /// Of `left` blocks from `at` on: as many as a pooled buffer holds and the device takes at
     /// once.
     [[nodiscard]] std::uint64_t piece_blocks(std::uint64_t at, std::uint64_t left) const noexcept;
+    void pass_metadata(const io_op& op, io_op& piece, std::uint64_t done) const noexcept;
     task<void> carry_out_in_pieces(io_op& op);
     task<void> carry_out_bounced(io_op& op);
     void check_timeouts() noexcept;
@@ -175,6 +206,7 @@ private:
     io_statistics statistics_;
 
     // Rarely used.
+    std::uint32_t block_bytes_;
     std::uint64_t timeout_ns_ = 0;
     struct outstanding_list {
         io_op* oldest = nullptr;
@@ -194,6 +226,8 @@ private:
         module_channel& owner;
     } memory_timer_{*this};
     std::unique_ptr<latency_histogram> histogram_;
+    std::unique_ptr<channel_powers> powers_;  // once it has had limits, locks or followers
+    bool fed_ = false;                        // by layers; guarded by the device's mutex
     condition drained_;
     scope children_;
     unsigned handles_ = 0;  // bdev_channels open on it; guarded by the device's mutex
@@ -208,7 +242,8 @@ inline bool module_channel::enter(io_op& op) noexcept {
     const std::uint64_t bytes = op.data.size();
     const std::uint64_t blocks = bytes >> block_shift_;
     const std::uint64_t size = device_blocks_.load(std::memory_order_relaxed);
-    if ((fast_ & bit(op.code)) == 0 || (bytes & block_mask_) != 0 || blocks == 0 || blocks > size ||
+    if ((fast_ & bit(op.code)) == 0 || (bytes & block_mask_) != 0 ||
+        blocks - 1 >= size ||  // none, or more than there are
         op.first.value() > size - blocks) [[unlikely]]
         return enter_slow(op);
     op.blocks = block_count(blocks);
@@ -222,10 +257,8 @@ inline void module_channel::submit_child(io_op& op) noexcept {
     start(op);
     count(op);
     op.run = &io_op::run_child;
-    if ((slow_ & slow_removed) != 0) [[unlikely]] {
-        op.complete(error::posix(ENODEV));
-        return;
-    }
+    if ((slow_ & (slow_removed | slow_diverted)) != 0) [[unlikely]]
+        return submit_child_slow(op);
     submit(op);
 }
 

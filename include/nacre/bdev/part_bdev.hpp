@@ -35,6 +35,7 @@ public:
     [[nodiscard]] task<void> remove_parts();
 
     task<void> base_removed(bdev& base) override;
+    void base_media_events(bdev& base, std::span<const media_event> events) override;
 
 private:
     friend class part_bdev;

@@ -40,6 +40,9 @@ public:
     /// The base goes away as soon as this ends: remove what stands on it first.
     [[nodiscard]] virtual task<void> base_removed(bdev& base) = 0;
     [[nodiscard]] virtual task<void> base_resized(bdev& base);
+    /// The base wants blocks moved: the layer moves them, or says so of its own blocks. The default
+    /// lets them lie.
+    virtual void base_media_events(bdev& base, std::span<const media_event> events);
 
 protected:
     ~bdev_listener() = default;
@@ -74,6 +77,10 @@ public:
     /// `result<bdev_event> e = co_await d.next_event();` Events that nobody waits for are kept,
     /// each kind once. One waiter at a time.
     [[nodiscard]] task<result<bdev_event>> next_event();
+    static constexpr std::size_t media_events_max = 64;
+    /// Those that came since, oldest first, at most into.size(); what did not fit into the queue of
+    /// media_events_max is lost: the device will post it again or fail the blocks.
+    [[nodiscard]] std::size_t take_media_events(std::span<media_event> into) noexcept;
 
 private:
     friend class bdev_registry;
@@ -87,6 +94,7 @@ private:
     claim claim_ = claim::none;
     bdev_listener* listener_ = nullptr;
     std::uint8_t pending_events_ = 0;
+    std::vector<media_event> media_events_;
     std::unique_ptr<event> event_posted_;
 };
 

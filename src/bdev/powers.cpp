@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "powers.hpp"
+
+#include <algorithm>
+
+#include "nacre/bdev/bdev.hpp"
+
+namespace nacre {
+namespace {
+
+constexpr std::uint8_t flag_waiting = 0x20;  // as in module_channel.cpp
+
+/// Blocks that an op changes or reads.
+struct extent {
+    std::uint64_t first = 0, end = 0;
+    bool changes = false;
+    std::uint64_t source = 0, source_end = 0;
+};
+
+extent extent_of(const io_op& op, const bdev_attributes& a) noexcept {
+    const std::uint64_t first = op.first.value();
+    switch (op.code) {
+        case opcode::read:
+        case opcode::compare:
+            return {.first = first, .end = first + op.blocks.value()};
+        case opcode::write:
+        case opcode::unmap:
+        case opcode::write_zeroes:
+        case opcode::compare_and_write:
+            return {.first = first, .end = first + op.blocks.value(), .changes = true};
+        case opcode::copy:
+            return {.first = first,
+                    .end = first + op.blocks.value(),
+                    .changes = true,
+                    .source = op.source.value(),
+                    .source_end = op.source.value() + op.blocks.value()};
+        case opcode::zone_manage:
+            if (op.zones.all) return {.end = UINT64_MAX, .changes = true};
+            [[fallthrough]];
+        case opcode::zone_append:
+            return {.first = first, .end = first + a.zoned.zone_size.value(), .changes = true};
+        case opcode::nvme_io:  // whatever it does
+            return {.end = UINT64_MAX, .changes = true};
+        default:
+            return {};
+    }
+}
+
+bool overlap(std::uint64_t a, std::uint64_t a_end, const locked_range& r) noexcept {
+    return a < r.end && r.first < a_end;
+}
+
+template <typename Extent>
+bool collides(const Extent& e, const locked_range& r) noexcept {
+    if (e.changes && overlap(e.first, e.end, r)) return true;
+    return r.kind == lock_kind::reads_and_writes &&
+           (overlap(e.first, e.end, r) || overlap(e.source, e.source_end, r));
+}
+
+}  // namespace
+
+channel_powers::~channel_powers() {
+    if (limiter != nullptr) limiter->forget(share);
+}
+
+// --- Queues -------------------------------------------------------------------------------------
+
+void channel_powers::queue::push(io_op& op) noexcept {
+    op.next = nullptr;
+    (first == nullptr ? first : last->next) = &op;
+    last = &op;
+}
+
+io_op& channel_powers::queue::pop() noexcept {
+    auto& op = static_cast<io_op&>(*first);
+    first = op.next;
+    if (first == nullptr) last = nullptr;
+    return op;
+}
+
+bool channel_powers::queue::remove(io_op& op) noexcept {
+    work* before = nullptr;
+    work* w = first;
+    for (; w != nullptr && w != &op; w = w->next) before = w;
+    if (w == nullptr) return false;
+    (before == nullptr ? first : before->next) = op.next;
+    if (last == &op) last = before;
+    return true;
+}
+
+void channel_powers::wait_in(queue& q, io_op& op) noexcept {
+    op.flags |= flag_waiting;
+    place_of(op) = {this, &q};
+    if (&op.entry() == &channel) ++own_waiting;
+    q.push(op);
+}
+
+void channel_powers::give_up(io_op& op, int errno_value) noexcept {
+    queue& q = *place_of(op).waits_in;
+    NACRE_ASSERT(q.remove(op));
+    end_waiting(op);
+    if (&q == &limited && q.empty()) end_pace();
+    op.complete(error::posix(errno_value));
+}
+
+void channel_powers::end_waiting(io_op& op) noexcept {
+    op.flags &= static_cast<std::uint8_t>(~flag_waiting);
+    if (&op.entry() == &channel) --own_waiting;
+}
+
+void channel_powers::fail_all(int errno_value) noexcept {
+    for (queue* q : {&limited, &locked}) {
+        while (!q->empty()) {
+            io_op& op = q->pop();
+            end_waiting(op);
+            op.complete(error::posix(errno_value));
+        }
+    }
+    end_pace();
+}
+
+// --- Rate limits --------------------------------------------------------------------------------
+
+channel_powers::pace_timer::pace_timer(channel_powers& p) noexcept
+    : timer([](timer& t) noexcept {
+          channel_powers& powers = static_cast<pace_timer&>(t).owner;
+          const thread_guard guard(powers.channel.home());
+          powers.serve();
+      }),
+      owner(p) {}
+
+void channel_powers::limit(rate_limiter* by) noexcept {
+    if (limiter == by) return;
+    if (limiter != nullptr) limiter->forget(share);
+    limiter = by;
+    if (by != nullptr) {
+        channel.set_slow(module_channel::slow_limited);
+        return;
+    }
+    channel.clear_slow(module_channel::slow_limited);
+    pace.cancel();
+    // They go at once, and come to no limit.
+    queue going = std::exchange(limited, queue());
+    while (!going.empty()) {
+        io_op& op = going.pop();
+        end_waiting(op);
+        channel.launch(op);
+    }
+}
+
+bool channel_powers::held_by_limits(io_op& op) noexcept {
+    if (!rate_limiter::counts(op.code)) return false;
+    if (limited.empty() && limiter->take(share, op.code, op.data.size(), channel.now_ns()))
+        return false;
+    wait_in(limited, op);
+    if (!pace.armed())
+        channel.home().host().timers().arm(pace, channel.now_ns() + rate_limiter::slice_ns);
+    return true;
+}
+
+void channel_powers::serve() noexcept {
+    while (!limited.empty()) {
+        auto& op = static_cast<io_op&>(*limited.first);
+        if (!limiter->take(share, op.code, op.data.size(), channel.now_ns())) break;
+        (void)limited.pop();
+        end_waiting(op);
+        channel.launch(op);
+    }
+    if (limited.empty())
+        end_pace();
+    else
+        channel.home().host().timers().arm(pace, channel.now_ns() + rate_limiter::slice_ns);
+}
+
+void channel_powers::end_pace() noexcept {
+    pace.cancel();
+    if (limiter != nullptr) limiter->leave(share, channel.now_ns());
+}
+
+// --- Locks --------------------------------------------------------------------------------------
+
+void channel_powers::lock(const locked_range& r) {
+    if (std::ranges::find(ranges, r.id, &locked_range::id) != ranges.end()) return;
+    ranges.push_back(r);
+    follow(1);
+}
+
+void channel_powers::unlock(std::uint64_t id) noexcept {
+    if (std::erase_if(ranges, [id](const locked_range& r) { return r.id == id; }) == 0) return;
+    queue waited = std::exchange(locked, queue());
+    while (!waited.empty()) {
+        io_op& op = waited.pop();
+        if (held_by_lock(op)) {
+            locked.push(op);
+            continue;
+        }
+        end_waiting(op);
+        channel.launch(op);
+    }
+    follow(-1);
+}
+
+void channel_powers::unlock_all() noexcept {
+    while (!ranges.empty()) unlock(ranges.back().id);
+}
+
+bool channel_powers::held_by_lock(const io_op& op) const noexcept {
+    if (ranges.empty()) return false;
+    const extent e = extent_of(op, channel.device().attributes());
+    return std::ranges::any_of(ranges, [&](const locked_range& r) { return collides(e, r); });
+}
+
+bool channel_powers::clear_of(const locked_range& r) noexcept {
+    if (unknown() != 0) return false;
+    for (note* n = notes.front(); n != nullptr; n = notes.next(*n))
+        if (collides(*n, r)) return false;
+    return true;
+}
+
+// --- Notes --------------------------------------------------------------------------------------
+
+void channel_powers::follow(int by) noexcept {
+    followers += by;
+    if (followers != 0)
+        channel.set_slow(module_channel::slow_followed);
+    else
+        channel.clear_slow(module_channel::slow_followed);
+}
+
+void channel_powers::sample(bool on) noexcept {
+    if (sampled == on) return;
+    sampled = on;
+    follow(on ? 1 : -1);
+}
+
+void channel_powers::take_note(io_op& op, noted what) noexcept {
+    if (spare.empty()) {
+        spare.push_back(&memory.emplace_back());
+        spare.reserve(memory.size());  // so that coming back allocates nothing
+    }
+    note& n = *spare.back();
+    spare.pop_back();
+    const extent e = what == noted::range ? extent_of(op, channel.device().attributes()) : extent();
+    n.powers = this;
+    n.own = &op.entry() == &channel;
+    n.first = e.first;
+    n.end = e.end;
+    n.changes = e.changes;
+    n.source = e.source;
+    n.source_end = e.source_end;
+    notes.push_back(n);
+    ++(n.own ? own_notes : other_notes);
+    op.push_layer<&came_back>(&n);
+}
+
+hook_verdict channel_powers::came_back(io_op&, void* context) noexcept {
+    auto& n = *static_cast<note*>(context);
+    channel_powers& self = *n.powers;
+    static_cast<list_hook&>(n).unlink();
+    --(n.own ? self.own_notes : self.other_notes);
+    self.spare.push_back(&n);
+    self.progress.notify_all();
+    return hook_verdict::done;
+}
+
+std::uint64_t channel_powers::unknown() const noexcept {
+    return channel.in_flight_ - own_waiting - channel.waiting_for_memory() - own_notes - locking;
+}
+
+std::uint64_t channel_powers::depth() const noexcept {
+    return channel.in_flight_ - own_waiting - channel.waiting_for_memory() + other_notes;
+}
+
+}  // namespace nacre
