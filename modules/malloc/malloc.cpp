@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "modules/malloc/metadata_malloc.hpp"
 #include "modules/malloc/zoned_malloc.hpp"
 #include "nacre/memory/dma_buffer.hpp"
 
@@ -226,9 +227,11 @@ std::span<const json::field> malloc_options::fields() {
         json::optional<&self::uuid>("uuid", "UUID of the new bdev; generated if absent"),
         json::optional<&self::optimal_io_boundary>("optimal_io_boundary",
                                                    "I/O is split there, in blocks; 0: nowhere"),
-        json::optional<&self::md_size>("md_size", "Bytes of metadata a block; only 0"),
-        json::optional<&self::md_interleave>("md_interleave", "Metadata after each block"),
-        json::optional<&self::dif_type>("dif_type", "Protection information; only 0"),
+        json::optional<&self::md_size>("md_size",
+                                       "Bytes of metadata a block: 0, 8, 16, 32, 64 or 128"),
+        json::optional<&self::md_interleave>("md_interleave",
+                                             "Metadata after each block, not apart"),
+        json::optional<&self::dif_type>("dif_type", "Type of protection information; 0: none"),
         json::optional<&self::dif_is_head_of_md>("dif_is_head_of_md",
                                                  "Protection information comes first"),
         json::optional<&self::physical_block_size>("physical_block_size",
@@ -253,13 +256,13 @@ json::object malloc_parameters(const bdev& device, std::int32_t numa_id) {
     const bdev_attributes& a = device.attributes();
     return {{"name", a.name},
             {"num_blocks", device.blocks().value()},
-            {"block_size", a.block_size.value()},
+            {"block_size", a.data_bytes()},
             {"physical_block_size", a.physical_block_size},
             {"uuid", a.id.to_string()},
             {"optimal_io_boundary", a.optimal_boundary.value()},
-            {"md_size", 0U},
-            {"dif_type", 0},
-            {"dif_is_head_of_md", false},
+            {"md_size", a.metadata_size},
+            {"dif_type", static_cast<unsigned>(a.protection)},
+            {"dif_is_head_of_md", a.protection_at_head},
             {"dif_pi_format", 0U},
             {"numa_id", numa_id}};
 }
@@ -267,10 +270,10 @@ json::object malloc_parameters(const bdev& device, std::int32_t numa_id) {
 task<outcome<std::string>> create_malloc(bdev_registry& registry, malloc_options options) {
     if (options.name.empty())
         options.name = fmt::format("Malloc{}", registry.next_number("Malloc"));
-    if (options.md_size != 0 || options.dif_type != 0)
-        co_return fail(ENOTSUP, options.name +
-                                    ": malloc bdevs have no metadata; leave md_size and "
-                                    "dif_type out");
+    if (options.md_size == 0 && options.dif_type != 0)
+        co_return fail(EINVAL, options.name +
+                                   ": protection information needs metadata; give md_size (8 or "
+                                   "more), or leave dif_type out");
     if (registry.find(options.name) != nullptr)
         co_return fail(EEXIST, options.name + ": a bdev of this name exists");
     bdev_attributes a;
@@ -282,11 +285,19 @@ task<outcome<std::string>> create_malloc(bdev_registry& registry, malloc_options
     a.physical_block_size = options.physical_block_size;
     a.optimal_boundary = block_count(options.optimal_io_boundary);
     a.operations = malloc_operations;
-    dma_buffer memory;
+    a.numa_id = options.numa_id;
+    if (options.md_size != 0) {
+        outcome<> fits = take_metadata_options(options, a);
+        if (!fits) co_return fail(std::move(fits.error()));
+    }
+    dma_buffer memory, metadata;
     if (options.num_blocks != 0 && options.block_size != 0 &&
         options.num_blocks <= (UINT64_MAX >> 1) / options.block_size) {
-        result<dma_buffer> allocated =
-            dma_buffer::allocate(a.blocks * a.block_size, {.kind = memory_kind::huge});
+        result<dma_buffer> allocated = dma_buffer::allocate(
+            a.blocks * a.block_size, {.kind = memory_kind::huge, .numa_id = options.numa_id});
+        if (!allocated && allocated.error().is(ENXIO))
+            co_return fail(EINVAL, fmt::format("{}: there is no NUMA node {}; leave numa_id out",
+                                               options.name, options.numa_id));
         if (!allocated)
             co_return fail(
                 ENOMEM,
@@ -294,12 +305,23 @@ task<outcome<std::string>> create_malloc(bdev_registry& registry, malloc_options
                             "the limit (--mem-size) if there is one",
                             options.name, options.num_blocks, options.block_size));
         memory = std::move(*allocated);
+        if (options.md_size != 0 && !options.md_interleave) {
+            allocated = dma_buffer::allocate(a.blocks * byte_count(options.md_size),
+                                             {.numa_id = options.numa_id});
+            if (!allocated)
+                co_return fail(ENOMEM,
+                               options.name + ": no memory for its metadata; make it smaller");
+            metadata = std::move(*allocated);
+        }
     }  // else the registry refuses it
     std::shared_ptr<bdev> device;
     if (options.zone_size != 0) {
         outcome<> fits = take_zone_options(options, a);
         if (!fits) co_return fail(std::move(fits.error()));
         device = make_zoned_malloc(std::move(a), std::move(memory), options.numa_id);
+    } else if (options.md_size != 0 && !memory.empty()) {
+        device = make_metadata_malloc(std::move(a), std::move(memory), std::move(metadata),
+                                      options.numa_id);
     } else {
         device = std::make_shared<malloc_bdev>(std::move(a), std::move(memory), options.numa_id);
     }
@@ -359,7 +381,8 @@ task<outcome<std::string>> create_zoned_malloc_from_uri(bdev_registry& registry,
 
 task<outcome<>> delete_malloc(bdev_registry& registry, std::string name) {
     bdev* const device = registry.find(name);
-    if (dynamic_cast<malloc_bdev*>(device) == nullptr && !is_zoned_malloc(device))
+    if (dynamic_cast<malloc_bdev*>(device) == nullptr && !is_zoned_malloc(device) &&
+        !is_metadata_malloc(device))
         co_return fail(ENODEV, name + ": no malloc bdev of this name");
     outcome<> removed = co_await registry.remove(std::move(name));
     co_return removed;
