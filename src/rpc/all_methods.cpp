@@ -10,9 +10,9 @@ method_table all_methods() {
     method_table all;
     for (const auto table :
          {framework_methods(), config_methods(), thread_methods(), log_methods(), notify_methods(),
-          bdev_methods(), iostat_methods(), histogram_methods(), bdev_layer_methods(),
-          bdev_zone_methods(), bdev_raid_methods(), bdev_module_methods(), crypto_methods(),
-          bdev_rbd_methods(), nbd_methods(), ublk_methods()})
+          bdev_methods(), iostat_methods(), histogram_methods(), qos_methods(),
+          bdev_layer_methods(), bdev_zone_methods(), bdev_raid_methods(), bdev_module_methods(),
+          crypto_methods(), bdev_rbd_methods(), nbd_methods(), ublk_methods()})
         all.add(table);
     return all;
 }

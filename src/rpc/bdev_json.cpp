@@ -53,6 +53,19 @@ json::object supported_io_types(const bdev& device) {
     return types;
 }
 
+void append_metadata(json::object& shown, const bdev_attributes& a) {
+    shown.append("md_size", a.metadata_size);
+    shown.append("md_interleave", a.metadata_interleaved);
+    shown.append("dif_type", static_cast<unsigned>(a.protection));
+    if (a.protection == protection_type::none) return;
+    const auto checks = [&](std::uint8_t what) { return (a.protection_checks & what) != 0; };
+    shown.append("dif_is_head_of_md", a.protection_at_head);
+    shown.append("enabled_dif_check_types", json::object{{"reftag", checks(check_reference)},
+                                                         {"apptag", checks(check_application)},
+                                                         {"guard", checks(check_guard)}});
+    shown.append("dif_pi_format", 0);  // the 16-bit guard
+}
+
 json::array aliases_of(const bdev_attributes& a) {
     json::array aliases;
     for (const std::string& alias : a.aliases) aliases.emplace_back(alias);
@@ -82,15 +95,9 @@ json::value describe_bdev(bdev& device) {
                        {"preferred_unmap_alignment", a.preferred.unmap_alignment},
                        {"preferred_unmap_granularity", a.preferred.unmap_granularity},
                        {"uuid", a.id.to_string()}};
-    if (a.metadata_size != 0) {
-        shown.append("md_size", a.metadata_size);
-        shown.append("md_interleave", a.metadata_interleaved);
-        shown.append("dif_type", 0);
-    }
-    shown.append("assigned_rate_limits", json::object{{"rw_ios_per_sec", 0},
-                                                      {"rw_mbytes_per_sec", 0},
-                                                      {"r_mbytes_per_sec", 0},
-                                                      {"w_mbytes_per_sec", 0}});
+    if (a.numa_id) shown.append("numa_id", *a.numa_id);
+    if (a.metadata_size != 0) append_metadata(shown, a);
+    shown.append("assigned_rate_limits", assigned_limits(device));
     const claim held = device.claimed();
     shown.append("claimed", held != claim::none);
     if (held != claim::none) shown.append("claim_type", name_of(held));

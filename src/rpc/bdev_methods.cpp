@@ -132,6 +132,8 @@ task<json::value> bdev_configuration(context& here) {
          {split_configuration(here), crypto_configuration(here), zone_block_configuration(here)})
         for (json::value& each : waiting) commands.push_back(std::move(each));
     commands.emplace_back(json::object{{"method", "bdev_wait_for_examine"}});
+    // Also of bdevs that come back by being examined.
+    for (json::value& limit : qos_configuration(here)) commands.push_back(std::move(limit));
     co_return json::value(std::move(commands));
 }
 

@@ -129,6 +129,36 @@ task<reply> get_histogram_borders(context& here, borders_params params) {
     co_return json::value(json::object{{"borders_count", std::move(shown)}});
 }
 
+struct quantiles_params {
+    std::string name;
+    std::vector<double> quantiles{0.5, 0.9, 0.99, 0.999, 0.9999, 1};
+
+    static std::span<const json::field> fields() {
+        using self = quantiles_params;
+        static constexpr json::field table[] = {
+            json::required<&self::name>("name", "Name of the bdev"),
+            json::optional<&self::quantiles>(
+                "quantiles", "From 0 to 1, at most 64; 0.5, 0.9, 0.99, 0.999, 0.9999, 1 if absent"),
+        };
+        return table;
+    }
+};
+
+/// Nacre's own, for who would rather not decode buckets.
+task<reply> get_quantiles(context& here, quantiles_params params) {
+    constexpr std::size_t quantiles_max = 64;
+    const auto valid = [](double q) { return q >= 0 && q <= 1; };
+    if (params.quantiles.size() > quantiles_max || !std::ranges::all_of(params.quantiles, valid))
+        co_return refuse(-EINVAL,
+                         "parameter \"quantiles\": must be at most 64 numbers from 0 to 1");
+    outcome<latency_histogram> h = co_await histogram_of(here, std::move(params.name));
+    if (!h) co_return refuse_histogram(h.error());
+    json::array shown;
+    for (const double q : params.quantiles)
+        shown.emplace_back(json::object{{"quantile", q}, {"nsec", h->quantile(q)}});
+    co_return json::value(json::object{{"count", h->count()}, {"quantiles", std::move(shown)}});
+}
+
 }  // namespace
 
 std::span<const method> histogram_methods() noexcept {
@@ -138,6 +168,8 @@ std::span<const method> histogram_methods() noexcept {
                                         "Counts latencies between borders of one's own"),
         declare<&get_histogram>("bdev_get_histogram", runtime,
                                 "Shows the buckets of a bdev's latencies"),
+        declare<&get_quantiles>("bdev_get_histogram_quantiles", runtime,
+                                "Shows what latency a given part of the I/Os stayed below"),
         declare<&enable_histogram>("bdev_enable_histogram", runtime,
                                    "Turns the recording of latencies on or off"),
     };

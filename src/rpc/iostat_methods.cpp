@@ -50,8 +50,18 @@ void append_counters(json::object& to, const io_statistics& figures) {
                   c.latency_ns_min == UINT64_MAX ? 0 : c.latency_ns_min);
     }
     json::object errors;
-    if (figures.errors != 0) errors.append("failed", figures.errors);
+    for (unsigned i = 0; i < io_failure_count; ++i)
+        if (figures.errors_by_kind[i] != 0)
+            errors.append(name_of(static_cast<io_failure>(i)), figures.errors_by_kind[i]);
     to.append("io_error", std::move(errors));
+}
+
+void append_queue(json::object& to, const queue_samples& queue) {
+    if (queue.period_us == 0) return;
+    to.append("queue_depth_polling_period", queue.period_us);
+    to.append("queue_depth", queue.depth);
+    to.append("io_time", queue.io_time);
+    to.append("weighted_io_time", queue.weighted_io_time);
 }
 
 struct get_params {
@@ -116,6 +126,7 @@ task<reply> get_iostat(context& here, get_params params) {
         io_statistics figures = co_await kept->device().collect_statistics(params.reset_mode);
         json::object line{{"name", kept->device().name()}};
         append_counters(line, figures);
+        append_queue(line, kept->device().queue());
         list.emplace_back(std::move(line));
     }
     co_return json::value(

@@ -329,5 +329,135 @@ task<void> shows_framework(fixture& f) {
 }
 TEST(rpc_methods, describe_the_framework) { fixture().run(&shows_framework); }
 
+task<void> limits(fixture& f) {
+    json::value got =
+        co_await call(f, "bdev_malloc_create", R"({"name":"m","num_blocks":64,"block_size":512})");
+    EXPECT_EQ(got, json::value("m"));
+    got = co_await call(f, "bdev_set_qos_limit", R"({"name":"m"})");
+    EXPECT_EQ(got["code"], json::value(-EINVAL));
+    got = co_await call(f, "bdev_set_qos_limit", R"({"name":"x","rw_ios_per_sec":1})");
+    EXPECT_EQ(got["code"], json::value(-ENODEV));
+    // Rounded up to thousands; what is not given stays.
+    got = co_await call(f, "bdev_set_qos_limit",
+                        R"({"name":"m","rw_ios_per_sec":1500,"r_mbytes_per_sec":3})");
+    EXPECT_EQ(got, json::value(true));
+    got = co_await call(f, "bdev_set_qos_limit",
+                        R"({"name":"m","w_mbytes_per_sec":18446744073709551614})");
+    EXPECT_EQ(got, json::value(true));
+    got = co_await call(f, "bdev_get_bdevs", R"({"name":"m"})");
+    EXPECT_EQ(got[0]["assigned_rate_limits"].dump(),
+              R"({"rw_ios_per_sec":2000,"rw_mbytes_per_sec":0,"r_mbytes_per_sec":3,)"
+              R"("w_mbytes_per_sec":17592186044415})");
+    EXPECT_EQ(got[0]["numa_id"], json::value(-1));
+    // Saved after what they apply to.
+    got = co_await call(f, "framework_get_config", R"({"name":"bdev"})");
+    EXPECT_EQ(got[got.size() - 1]["method"], json::value("bdev_set_qos_limit"));
+    EXPECT_EQ(got[got.size() - 1]["params"].dump(),
+              R"({"name":"m","rw_ios_per_sec":2000,"r_mbytes_per_sec":3,)"
+              R"("w_mbytes_per_sec":17592186044415})");
+    got = co_await call(f, "bdev_set_qos_limit",
+                        R"({"name":"m","rw_ios_per_sec":0,"r_mbytes_per_sec":0,)"
+                        R"("w_mbytes_per_sec":0,"rw_mbytes_per_sec":0})");
+    EXPECT_EQ(got, json::value(true));
+    got = co_await call(f, "framework_get_config", R"({"name":"bdev"})");
+    EXPECT_EQ(got[got.size() - 1]["method"], json::value("bdev_wait_for_examine"));
+}
+TEST(rpc_methods, limit_a_bdev_as_spdk_does) { fixture().run(&limits); }
+
+task<void> samples_queues(fixture& f) {
+    json::value got =
+        co_await call(f, "bdev_null_create", R"({"name":"n","num_blocks":64,"block_size":512})");
+    got = co_await call(f, "bdev_set_qd_sampling_period", R"({"name":"x","period":10})");
+    EXPECT_EQ(got["code"], json::value(-ENODEV));
+    got = co_await call(f, "bdev_get_iostat", R"({"names":["n"]})");
+    EXPECT_EQ(got["bdevs"][0].find("queue_depth"), nullptr);
+    got = co_await call(f, "bdev_set_qd_sampling_period", R"({"name":"n","period":10})");
+    EXPECT_EQ(got, json::value(true));
+    got = co_await call(f, "bdev_get_iostat", R"({"names":["n"]})");
+    EXPECT_EQ(got["bdevs"][0]["queue_depth_polling_period"], json::value(10));
+    EXPECT_EQ(got["bdevs"][0]["queue_depth"], json::value(0));
+    EXPECT_EQ(got["bdevs"][0]["io_time"], json::value(0));
+    EXPECT_EQ(got["bdevs"][0]["weighted_io_time"], json::value(0));
+    got = co_await call(f, "bdev_set_qd_sampling_period", R"({"name":"n","period":0})");
+    EXPECT_EQ(got, json::value(true));
+    got = co_await call(f, "bdev_get_iostat", R"({"names":["n"]})");
+    EXPECT_EQ(got["bdevs"][0].find("queue_depth"), nullptr);
+}
+TEST(rpc_methods, sample_queue_depths) { fixture().run(&samples_queues); }
+
+task<void> counts_failures(fixture& f) {
+    json::value got =
+        co_await call(f, "bdev_malloc_create", R"({"name":"m","num_blocks":64,"block_size":512})");
+    outcome<bdev_desc> desc = f.here.bdevs().open("m", access::write);
+    outcome<bdev_channel> channel = desc->open_channel();
+    std::vector<std::byte> block(512, std::byte{1});
+    result<> r = co_await channel->compare(lba(0), const_iov_view(block.data(), 512));
+    EXPECT_FALSE(r);
+    r = co_await channel->read(lba(64), iov_view(block.data(), 512));
+    EXPECT_FALSE(r);
+    got = co_await call(f, "bdev_get_iostat", R"({"names":["m"],"reset_mode":"error"})");
+    EXPECT_EQ(got["bdevs"][0]["io_error"].dump(), R"({"miscompare":1,"failed":1})");
+    got = co_await call(f, "bdev_get_iostat", R"({"names":["m"],"per_channel":true})");
+    EXPECT_EQ(got["channels"][0]["io_error"].dump(), "{}");
+}
+TEST(rpc_methods, show_failures_by_spdks_names) { fixture().run(&counts_failures); }
+
+task<void> shows_quantiles(fixture& f) {
+    json::value got =
+        co_await call(f, "bdev_null_create", R"({"name":"n","num_blocks":64,"block_size":512})");
+    got = co_await call(f, "bdev_delay_create",
+                        R"({"name":"d","base_bdev_name":"n","avg_read_latency":1000,)"
+                        R"("p99_read_latency":1000,"avg_write_latency":5000,)"
+                        R"("p99_write_latency":5000})");
+    got = co_await call(f, "bdev_get_histogram_quantiles", R"({"name":"d"})");
+    EXPECT_EQ(got["code"], json::value(internal_error));
+    got = co_await call(f, "bdev_enable_histogram", R"({"name":"d","enable":true})");
+    {
+        outcome<bdev_desc> desc = f.here.bdevs().open("d", access::write);
+        outcome<bdev_channel> channel = desc->open_channel();
+        std::vector<std::byte> block(512);
+        const iov_view data(block.data(), block.size());
+        for (unsigned i = 0; i < 10; ++i) {
+            result<> r = co_await channel->read(lba(i), data);
+            EXPECT_TRUE(r);
+        }
+        for (unsigned i = 0; i < 2; ++i) {
+            result<> r = co_await channel->write(lba(i), data);
+            EXPECT_TRUE(r);
+        }
+    }
+    got = co_await call(f, "bdev_get_histogram_quantiles", R"({"name":"d","quantiles":[0.5,1]})");
+    EXPECT_EQ(got["count"], json::value(12));
+    const double half = *got["quantiles"][0]["nsec"].as_double();
+    const double all = *got["quantiles"][1]["nsec"].as_double();
+    EXPECT_GT(half, 1e6);
+    EXPECT_LT(half, 1.1e6);
+    EXPECT_GT(all, 5e6);
+    EXPECT_LT(all, 5.2e6);
+    got = co_await call(f, "bdev_get_histogram_quantiles", R"({"name":"d"})");
+    EXPECT_EQ(got["quantiles"].size(), 6U);
+    got = co_await call(f, "bdev_get_histogram_quantiles", R"({"name":"d","quantiles":[1.5]})");
+    EXPECT_EQ(got["code"], json::value(-EINVAL));
+}
+TEST(rpc_methods, show_quantiles_of_latencies) { fixture().run(&shows_quantiles); }
+
+task<void> shows_protection(fixture& f) {
+    json::value got = co_await call(
+        f, "bdev_malloc_create",
+        R"({"name":"m","num_blocks":64,"block_size":512,"md_size":8,"md_interleave":true,)"
+        R"("dif_type":1,"dif_is_head_of_md":true})");
+    EXPECT_EQ(got, json::value("m"));
+    got = co_await call(f, "bdev_get_bdevs", R"({"name":"m"})");
+    const std::string shown = got[0].dump();
+    EXPECT_NE(shown.find(R"("block_size":520,)"), std::string::npos) << shown;
+    EXPECT_NE(shown.find(R"("numa_id":-1,"md_size":8,"md_interleave":true,"dif_type":1,)"
+                         R"("dif_is_head_of_md":true,"enabled_dif_check_types":{"reftag":true,)"
+                         R"("apptag":false,"guard":true},"dif_pi_format":0,)"
+                         R"("assigned_rate_limits":)"),
+              std::string::npos)
+        << shown;
+}
+TEST(rpc_methods, show_metadata_and_protection_as_spdk_does) { fixture().run(&shows_protection); }
+
 }  // namespace
 }  // namespace nacre::rpc

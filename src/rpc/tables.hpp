@@ -20,6 +20,7 @@ namespace nacre::rpc {
 [[nodiscard]] std::span<const method> bdev_methods() noexcept;
 [[nodiscard]] std::span<const method> iostat_methods() noexcept;
 [[nodiscard]] std::span<const method> histogram_methods() noexcept;
+[[nodiscard]] std::span<const method> qos_methods() noexcept;
 [[nodiscard]] std::span<const method> bdev_module_methods() noexcept;
 [[nodiscard]] std::span<const method> bdev_layer_methods() noexcept;
 [[nodiscard]] std::span<const method> bdev_zone_methods() noexcept;
@@ -52,6 +53,10 @@ inline constexpr std::uint64_t tick_rate = 1'000'000'000;
 [[nodiscard]] json::array rbd_configuration(context& here);
 /// What makes the zone_block bdevs whose base is not there.
 [[nodiscard]] json::array zone_block_configuration(context& here);
+/// What limits bdevs again as they are limited now.
+[[nodiscard]] json::array qos_configuration(context& here);
+/// `assigned_rate_limits` of bdev_get_bdevs.
+[[nodiscard]] json::object assigned_limits(const bdev& device);
 /// framework_get_config of "nbd".
 [[nodiscard]] task<json::value> nbd_configuration(context& here);
 /// framework_get_config of "ublk".
