@@ -53,6 +53,7 @@ inline void crypto_channel::submit_write(io_op& op) noexcept {
     }
     op.data = pending.buffer.view();
     op.push_layer<&write_came_back>(&pending);
+    if (op.code != opcode::write) __builtin_unreachable();  // saves looking up its counters
     base_.forward(op);
 }
 

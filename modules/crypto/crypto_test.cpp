@@ -81,10 +81,11 @@ task<void> check_attributes(bdev_registry& registry) {
     EXPECT_EQ(device.attributes().product_name, "crypto");
     EXPECT_EQ(device.blocks().value(), 1024U);
     EXPECT_EQ(device.block_size().value(), block);
-    for (const opcode able : {opcode::read, opcode::write, opcode::flush, opcode::unmap,
-                              opcode::write_zeroes, opcode::compare, opcode::copy})
+    for (const opcode able :
+         {opcode::read, opcode::write, opcode::flush, opcode::unmap, opcode::write_zeroes,
+          opcode::compare, opcode::copy, opcode::compare_and_write})
         EXPECT_TRUE(device.supports(able)) << name_of(able);
-    for (const opcode unable : {opcode::compare_and_write, opcode::seek_data, opcode::seek_hole})
+    for (const opcode unable : {opcode::seek_data, opcode::seek_hole})
         EXPECT_FALSE(device.supports(unable)) << name_of(unable);
     EXPECT_EQ(device.information().dump(),
               R"({"crypto":{"base_bdev_name":"m","name":"c","key_name":"k"}})");
