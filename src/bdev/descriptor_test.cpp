@@ -303,6 +303,7 @@ task<void> check_media_events(bdev_registry& registry) {
     EXPECT_EQ(device.post_media_events(many), 0U);
     listeners.stop().request_stop();
     result<> joined = co_await listeners.join();
+    (void)joined;
     bdev_desc moved = std::move(*writer);
     got.resize(200);
     EXPECT_EQ(moved.take_media_events(got), bdev_desc::media_events_max);
