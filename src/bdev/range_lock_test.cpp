@@ -149,6 +149,7 @@ TEST(bdev_range_lock, waits_for_what_is_under_way_in_its_range) { simulate_in_or
 
 task<void> check_order(bdev_registry& registry) {
     result<test_bdev*> made = co_await add_bdev(registry, attributes_of("t"));
+    (void)made;
     user u(registry);
     holder h[4];
     scope locks;
@@ -167,6 +168,7 @@ task<void> check_order(bdev_registry& registry) {
     co_await settle();
     EXPECT_TRUE(h[2].has);
     result<> joined = co_await locks.join();
+    (void)joined;
     co_await h[2].lock.release();
     co_await h[3].lock.release();
     holder bad;
@@ -183,6 +185,7 @@ TEST(bdev_range_lock, is_given_first_to_who_came_first) { simulate(&check_order)
 
 task<void> check_removed(bdev_registry& registry) {
     result<test_bdev*> made = co_await add_bdev(registry, attributes_of("t"));
+    (void)made;
     user u(registry);
     std::vector<std::byte> buffer(512);
     holder has, waits;
@@ -203,6 +206,7 @@ task<void> check_removed(bdev_registry& registry) {
     EXPECT_EQ(u.answers.size(), 2U);
     EXPECT_EQ(u.answers.back().errno_value, ENODEV);
     result<> taken = co_await take(u, waits, 0, 1);
+    (void)taken;
     EXPECT_EQ(waits.errno_value, ENODEV);
     co_await has.lock.release();  // of what is gone
 }
@@ -350,6 +354,7 @@ task<result<>> work_and_lock(across<bdev_desc> desc, unsigned seed) {
             if (r.first < first + n && first < r.end) ++device.violations;
         const auto mine = device.locked.insert(device.locked.end(), {first, first + n, kind});
         result<> slept = co_await sleep_for(random() % 100'000);
+        (void)slept;
         device.locked.erase(mine);
         if (random() % 2 == 0) co_await lock->release();
     }

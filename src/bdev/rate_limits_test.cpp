@@ -212,6 +212,7 @@ task<void> check_idle(bdev_registry& registry) {
     result<> joined = co_await asked.join();
     EXPECT_TRUE(joined);
     result<> slept = co_await sleep_for(10'000'000);
+    (void)slept;
     EXPECT_EQ(thread::current()->next_expiration_ns(), UINT64_MAX) << "limited, but nobody waits";
 }
 
@@ -241,6 +242,7 @@ task<void> check_given_up(bdev_registry& registry) {
         co_await settle();
         asked.stop().request_stop();
         result<> joined = co_await asked.join();
+        (void)joined;
         EXPECT_EQ(u.answers.size(), 51U);
         EXPECT_EQ(answered_with(u, ECANCELED), 50U);
         EXPECT_EQ(device.abort_requests, 0U) << "the device has never heard of them";
@@ -252,6 +254,7 @@ task<void> check_given_up(bdev_registry& registry) {
         scope asked;
         ask_for(asked, u, 50, buffer.data());
         result<> joined = co_await asked.join();
+        (void)joined;
         EXPECT_EQ(u.answers.size(), 51U);
         EXPECT_GT(answered_with(u, ETIMEDOUT), 40U);
         EXPECT_GT(answered_with(u, 0), 3U);
@@ -266,6 +269,7 @@ task<void> check_given_up(bdev_registry& registry) {
         result<> r = co_await ask(u.channel, opcode::reset, 0, 0, nullptr);
         EXPECT_TRUE(r);
         result<> joined = co_await asked.join();
+        (void)joined;
         EXPECT_EQ(answered_with(u, ECANCELED), 50U);
         io_statistics s = co_await device.collect_statistics();
         EXPECT_EQ(s.errors_by_kind[static_cast<unsigned>(io_failure::aborted)], s.errors);
@@ -279,6 +283,7 @@ task<void> check_given_up(bdev_registry& registry) {
         outcome<> removed = co_await registry.remove("t");
         EXPECT_TRUE(removed);
         result<> joined = co_await asked.join();
+        (void)joined;
         EXPECT_EQ(answered_with(u, ENODEV), 50U);
         EXPECT_EQ(u.channel.base().in_flight(), 0U);
     }

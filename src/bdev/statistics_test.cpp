@@ -187,6 +187,7 @@ task<void> check_kinds(bdev_registry& registry) {
         co_await settle();
         device.answer_held(0, errno_value);
         result<> joined = co_await asked.join();
+        (void)joined;
     }
     scope asked;
     asked.spawn(ask_and_note(u, 0, opcode::read, 0, 1, buffer.data()));
@@ -194,6 +195,7 @@ task<void> check_kinds(bdev_registry& registry) {
     device.held.front()->complete(error::nvme(2, 0x81));
     device.held.clear();
     result<> joined = co_await asked.join();
+    (void)joined;
     const std::array<std::uint64_t, io_failure_count> wanted{1, 1, 0, 1, 2};
     io_statistics s = co_await device.collect_statistics(statistics_reset::max_min);
     EXPECT_EQ(s.errors, 5U);
