@@ -134,6 +134,8 @@ task<outcome<std::string>> create_passthru(bdev_registry& registry, passthru_opt
     // adds some, says so here.
     attributes.derive_from(base->device().attributes());
     attributes.passes_metadata = true;
+    // The addresses are the base's, so raw NVMe commands mean the same here.
+    attributes.operations |= base->device().attributes().operations & raw_opcodes;
     attributes.name = options.name;
     attributes.product_name = "passthru";
     attributes.id =

@@ -109,7 +109,7 @@ void bdev_attributes::derive_from(const bdev_attributes& base) {
     metadata_interleaved = base.metadata_interleaved;
     write_cache = base.write_cache;
     zoned = base.zoned;
-    operations = base.operations;
+    operations = base.operations & ~raw_opcodes;
     layers = base.layers + 1;
 }
 

@@ -66,6 +66,26 @@ task<result<range_lock>> bdev_channel::lock_range(lba first, block_count n, lock
     co_return lock;
 }
 
+nvme_awaiter bdev_channel::raw(opcode code, const nvme_command& command, const iov_view& data,
+                               std::span<std::byte> metadata,
+                               std::uint32_t timeout_ms) const noexcept {
+    const bdev_attributes& a = device_->attributes();
+    if ((a.operations & bit(code)) == 0) return nvme_awaiter(ENOTSUP);
+    if (!writable_ && !only_reads(command, code)) return nvme_awaiter(EBADF);
+    if (!metadata.empty() && !a.takes_nvme_metadata()) return nvme_awaiter(ENOTSUP);
+    if (metadata.size() > UINT32_MAX || data.size() > UINT32_MAX) return nvme_awaiter(EINVAL);
+    return nvme_awaiter(channel_, code, command, data, metadata, timeout_ms);
+}
+
+result<nvme_completion> nvme_awaiter::await_resume() noexcept {
+    const result<> r = io_awaiter::await_resume();
+    if (!r && r.error().domain() != error_domain::nvme) return fail(r.error());
+    // A layer may have failed the op by itself.
+    if (!r && exchange_.completion.status() != r.error())
+        exchange_.completion.set_status(r.error());
+    return exchange_.completion;
+}
+
 void bdev_channel::close() noexcept {
     if (channel_ == nullptr) return;
     device_->release_channel(*std::exchange(channel_, nullptr));

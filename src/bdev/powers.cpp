@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "nacre/bdev/bdev.hpp"
+#include "nacre/bdev/nvme_command.hpp"
 
 namespace nacre {
 namespace {
@@ -39,8 +40,11 @@ extent extent_of(const io_op& op, const bdev_attributes& a) noexcept {
             [[fallthrough]];
         case opcode::zone_append:
             return {.first = first, .end = first + a.zoned.zone_size.value(), .changes = true};
-        case opcode::nvme_io:  // whatever it does
-            return {.end = UINT64_MAX, .changes = true};
+        case opcode::nvme_admin:
+            if (only_reads(op.nvme->command, op.code)) return {};
+            [[fallthrough]];
+        case opcode::nvme_io:  // wherever it does what it does
+            return {.end = UINT64_MAX, .changes = !only_reads(op.nvme->command, op.code)};
         default:
             return {};
     }

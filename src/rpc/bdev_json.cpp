@@ -12,11 +12,12 @@ namespace nacre::rpc {
 
 namespace {
 
-// Those without an opcode are things that nacre's bdevs never do.
+// Those without an opcode are things that nacre's bdevs never do, but for nvme_io_md: an nvme_io.
 struct io_type {
-    const char* name;
+    std::string_view name;
     std::optional<opcode> operation;
 };
+constexpr std::string_view nvme_io_md = "nvme_io_md";
 constexpr io_type io_types[] = {{"read", opcode::read},
                                 {"write", opcode::write},
                                 {"unmap", opcode::unmap},
@@ -24,7 +25,7 @@ constexpr io_type io_types[] = {{"read", opcode::read},
                                 {"reset", opcode::reset},
                                 {"nvme_admin", opcode::nvme_admin},
                                 {"nvme_io", opcode::nvme_io},
-                                {"nvme_io_md", std::nullopt},
+                                {nvme_io_md, std::nullopt},
                                 {"write_zeroes", opcode::write_zeroes},
                                 {"zcopy", std::nullopt},
                                 {"get_zone_info", opcode::zone_report},
@@ -49,7 +50,10 @@ bool shown_as_supported(const bdev& device, opcode op) {
 json::object supported_io_types(const bdev& device) {
     json::object types;
     for (const io_type& t : io_types)
-        types.append(t.name, t.operation.has_value() && shown_as_supported(device, *t.operation));
+        types.append(std::string(t.name),
+                     t.operation.has_value()
+                         ? shown_as_supported(device, *t.operation)
+                         : t.name == nvme_io_md && device.attributes().takes_nvme_metadata());
     return types;
 }
 

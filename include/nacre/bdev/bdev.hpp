@@ -100,7 +100,13 @@ struct bdev_attributes {
     [[nodiscard]] protection_format protected_blocks() const noexcept {
         return {data_bytes(), metadata_size, protection, protection_at_head};
     }
-    /// What a layer over `base` starts from: geometry, limits and operations of its base.
+    /// nvme_io with metadata in a buffer apart.
+    [[nodiscard]] bool takes_nvme_metadata() const noexcept {
+        return (operations & bit(opcode::nvme_io)) != 0 && metadata_size != 0 &&
+               !metadata_interleaved;
+    }
+    /// What a layer over `base` starts from: geometry, limits and operations of its base, without
+    /// those that pass its own addresses by.
     void derive_from(const bdev_attributes& base);
 };
 

@@ -20,6 +20,7 @@
 
 #include "nacre/bdev/bdev.hpp"
 #include "nacre/bdev/module_channel.hpp"
+#include "nacre/bdev/nvme_command.hpp"
 
 namespace nacre {
 
@@ -127,6 +128,24 @@ public:
     }
 };
 
+/// nvme_admin, nvme_io: the device's answer, whatever status it carries; an error if there is none.
+class nvme_awaiter : public io_awaiter {
+public:
+    nvme_awaiter(module_channel* channel, opcode code, const nvme_command& command,
+                 const iov_view& data, std::span<std::byte> metadata,
+                 std::uint32_t timeout_ms) noexcept
+        : io_awaiter(channel, code, lba(), data),
+          exchange_{command, metadata.data(), static_cast<std::uint32_t>(metadata.size()),
+                    timeout_ms, nvme_completion()} {
+        op().nvme = &exchange_;
+    }
+    explicit nvme_awaiter(int errno_value) noexcept : io_awaiter(errno_value) {}
+    [[nodiscard]] result<nvme_completion> await_resume() noexcept;
+
+private:
+    nvme_exchange exchange_;
+};
+
 class bdev_channel {
 public:
     bdev_channel() noexcept = default;
@@ -214,6 +233,20 @@ public:
             iov_view(reinterpret_cast<std::byte*>(into.data()), into.size_bytes()));
     }
 
+    // NVMe commands as they are, of devices that take them (ENOTSUP otherwise). Data go where the
+    // command's opcode says. Through a read-only descriptor, those that are known to change nothing
+    // (EBADF otherwise). `timeout_ms` 0: the device's own.
+    [[nodiscard]] nvme_awaiter nvme_admin(const nvme_command& command, const iov_view& data = {},
+                                          std::uint32_t timeout_ms = 0) const noexcept {
+        return raw(opcode::nvme_admin, command, data, {}, timeout_ms);
+    }
+    /// `nsid` 0 is the device's own. `metadata`: of a device with separate metadata.
+    [[nodiscard]] nvme_awaiter nvme_io(const nvme_command& command, const iov_view& data = {},
+                                       std::span<std::byte> metadata = {},
+                                       std::uint32_t timeout_ms = 0) const noexcept {
+        return raw(opcode::nvme_io, command, data, metadata, timeout_ms);
+    }
+
     /// Aborts what is outstanding on this channel, then resets the device.
     [[nodiscard]] io_awaiter reset() const noexcept {
         return io_awaiter(channel_, opcode::reset, lba(), block_count());
@@ -238,6 +271,9 @@ private:
             return io_awaiter(EBADF);
         return io_awaiter(channel_, code, first, n);
     }
+    [[nodiscard]] nvme_awaiter raw(opcode code, const nvme_command& command, const iov_view& data,
+                                   std::span<std::byte> metadata,
+                                   std::uint32_t timeout_ms) const noexcept;
     module_channel* channel_ = nullptr;
     std::shared_ptr<bdev> device_;
     bool writable_ = false;

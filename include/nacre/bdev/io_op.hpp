@@ -27,6 +27,7 @@
 namespace nacre {
 
 class module_channel;
+struct nvme_exchange;
 
 enum class opcode : std::uint8_t {
     read,
@@ -44,8 +45,8 @@ enum class opcode : std::uint8_t {
     zone_append,
     zone_manage,
     zone_report,
-    nvme_admin,
-    nvme_io,
+    nvme_admin,  ///< an NVMe command as it is (nvme_command.hpp), of the admin command set
+    nvme_io,     ///< of the namespace's I/O command set
 };
 inline constexpr unsigned opcode_count = 17;
 
@@ -58,6 +59,10 @@ inline constexpr std::uint32_t modifying_opcodes =
     bit(opcode::write) | bit(opcode::unmap) | bit(opcode::write_zeroes) |
     bit(opcode::compare_and_write) | bit(opcode::copy) | bit(opcode::zone_append) |
     bit(opcode::zone_manage);
+
+/// Raw commands name blocks and namespaces by themselves: a layer that does not say otherwise keeps
+/// them from its base.
+inline constexpr std::uint32_t raw_opcodes = bit(opcode::nvme_admin) | bit(opcode::nvme_io);
 
 /// What a hook says when the op comes back to its layer.
 enum class hook_verdict : std::uint8_t {
@@ -124,6 +129,7 @@ public:
         io_op* target;           ///< abort
         std::byte* metadata;     ///< read, write with flag_metadata: all blocks' separate metadata
         const const_iov_view* expected;  ///< compare_and_write: what must be there
+        nvme_exchange* nvme;             ///< nvme_admin, nvme_io
     };
 
     /// For the backend that carries it out: a driver request, a timer, a list hook. Uninitialised.
