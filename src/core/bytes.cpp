@@ -61,6 +61,40 @@ std::string to_base64(std::span<const std::byte> bytes) {
     return out;
 }
 
+std::string to_base64url(std::span<const std::byte> bytes) {
+    std::string out = to_base64(bytes);
+    std::ranges::replace(out, '+', '-');
+    std::ranges::replace(out, '/', '_');
+    return out;
+}
+
+result<std::vector<std::byte>> from_base64url(std::string_view text) {
+    static constexpr std::string_view digits =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    if (text.size() % 4 != 0) return fail(EINVAL);
+    std::size_t padding = 0;
+    while (padding < 2 && text.ends_with('=')) {
+        text.remove_suffix(1);
+        ++padding;
+    }
+    std::vector<std::byte> out;
+    out.reserve(text.size() / 4 * 3 + 2);
+    std::uint32_t group = 0;
+    unsigned bits = 0;
+    for (const char c : text) {
+        const auto value = digits.find(c);
+        if (value == std::string_view::npos) return fail(EINVAL);
+        group = (group << 6 | static_cast<std::uint32_t>(value)) & 0xffff;
+        bits += 6;
+        if (bits < 8) continue;
+        bits -= 8;
+        out.push_back(static_cast<std::byte>(group >> bits & 0xff));
+    }
+    // What the last digit has too many of is zero, so that no two texts say the same.
+    if ((group & ((1U << bits) - 1)) != 0) return fail(EINVAL);
+    return out;
+}
+
 std::string to_hex(std::span<const std::byte> bytes) {
     static constexpr char digits[] = "0123456789abcdef";
     std::string out;

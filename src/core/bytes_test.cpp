@@ -113,5 +113,19 @@ TEST(bytes, are_shown_in_base_64) {
     EXPECT_EQ(text("\xff\xfb\xff"), "//v/");
 }
 
+TEST(bytes, read_back_base64_of_urls) {
+    for (std::size_t n = 0; n < 70; ++n) {
+        std::vector<std::byte> bytes(n);
+        for (std::size_t i = 0; i < n; ++i) bytes[i] = static_cast<std::byte>(i * 37 + n);
+        const result<std::vector<std::byte>> again = from_base64url(to_base64url(bytes));
+        ASSERT_TRUE(again) << n;
+        EXPECT_EQ(*again, bytes);
+    }
+    const std::array odd{std::byte{0xfb}, std::byte{0xff}};
+    EXPECT_EQ(to_base64url(odd), "-_8=");
+    for (const char* bad : {"-_8", "-_8==", "-_9=", "+/8=", "a===", "====", "=", "ab=c", "a b="})
+        EXPECT_FALSE(from_base64url(bad)) << bad;
+}
+
 }  // namespace
 }  // namespace nacre

@@ -30,7 +30,8 @@ TEST(error, describes_an_errno_by_text_and_name) {
 TEST(error, describes_an_nvme_status_by_its_name_in_the_specification) {
     EXPECT_EQ(describe(error::nvme(2, 0x81)),
               "Unrecovered Read Error (NVMe status type 2h code 81h)");
-    EXPECT_EQ(describe(error::nvme(7, 0xff)), "Unknown status (NVMe status type 7h code ffh)");
+    EXPECT_EQ(describe(error::nvme(7, 0xff)),
+              "Vendor specific status (NVMe status type 7h code ffh)");
 }
 
 TEST(error, maps_nvme_status_to_the_errno_that_says_it_best) {

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/fs.h>
+#include <linux/nvme_ioctl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/file.h>
@@ -167,6 +168,15 @@ result<std::uint64_t> posix_world::seek_file(int fd, std::uint64_t offset, bool 
     const off_t at = ::lseek(fd, static_cast<off_t>(offset), data ? SEEK_DATA : SEEK_HOLE);
     if (at < 0) return fail(errno);
     return static_cast<std::uint64_t>(at);
+}
+
+outcome<std::uint32_t> world::nvme_namespace_of(int) {
+    return fail(ENOTTY, "this world has no NVMe devices");
+}
+outcome<std::uint32_t> posix_world::nvme_namespace_of(int fd) {
+    const int id = ::ioctl(fd, NVME_IOCTL_ID);
+    if (id > 0) return static_cast<std::uint32_t>(id);
+    return fail(ENOTTY, "not an NVMe namespace");
 }
 
 outcome<std::span<const std::byte>> world::map_file(int, std::uint64_t, std::size_t) {

@@ -38,6 +38,7 @@ public:
     [[nodiscard]] outcome<> allocate_file(int fd, std::uint64_t size_bytes) override;
     [[nodiscard]] result<std::uint64_t> seek_file(int fd, std::uint64_t offset,
                                                   bool data) noexcept override;
+    [[nodiscard]] outcome<std::uint32_t> nvme_namespace_of(int fd) override;
     [[nodiscard]] outcome<std::span<const std::byte>> map_file(int fd, std::uint64_t offset,
                                                                std::size_t bytes) override;
     void unmap_file(std::span<const std::byte> mapped) noexcept override;

@@ -27,7 +27,7 @@ constexpr std::uint64_t ns_per_second = 1'000'000'000;
 outcome<std::unique_ptr<io_driver>> uring_driver::make(world& w, const driver_options& options) {
     std::unique_ptr<uring_driver> driver(new uring_driver(w));
     io_uring_params params{};
-    const unsigned wide = options.wide_commands ? IORING_SETUP_SQE128 : 0;
+    const unsigned wide = options.wide_commands ? IORING_SETUP_SQE128 | IORING_SETUP_CQE32 : 0U;
     params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL | wide;
     params.cq_entries = options.entries * 4;
     int rc = io_uring_queue_init_params(options.entries, &driver->ring_, &params);
@@ -41,7 +41,8 @@ outcome<std::unique_ptr<io_driver>> uring_driver::make(world& w, const driver_op
         const char* hint =
             rc == -EPERM    ? "; see /proc/sys/kernel/io_uring_disabled and the container's seccomp"
             : rc == -ENOMEM ? "; raise the memlock limit (ulimit -l)"
-                            : "";
+            : rc == -EINVAL && wide != 0 ? "; commands to drivers take Linux 5.19 or later"
+                                         : "";
         return fail(-rc, fmt::format("io_uring with {} entries: {}{}", options.entries,
                                      std::strerror(-rc), hint));
     }
@@ -236,6 +237,9 @@ unsigned uring_driver::reap() noexcept {
         if (tag > wake_tag) [[likely]] {
             auto& request = *reinterpret_cast<io_request*>(tag);
             request.result = cqe->res;
+            if (command_bytes_max_ != command_bytes_max &&
+                request.what == io_request::kind::command) [[unlikely]]
+                request.offset = cqe->big_cqe[0];
             --in_flight_;
             ++completed;
             request.home->push(request);

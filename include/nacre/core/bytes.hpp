@@ -15,6 +15,9 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <vector>
+
+#include "nacre/core/error.hpp"
 
 namespace nacre {
 
@@ -144,5 +147,9 @@ template <typename T>
 [[nodiscard]] std::string to_hex(std::span<const std::byte> bytes);
 /// RFC 4648, 4: with padding, without line breaks.
 [[nodiscard]] std::string to_base64(std::span<const std::byte> bytes);
+/// RFC 4648, 5: the alphabet of URLs; with padding, too.
+[[nodiscard]] std::string to_base64url(std::span<const std::byte> bytes);
+/// EINVAL: not what to_base64url gives for any bytes.
+[[nodiscard]] result<std::vector<std::byte>> from_base64url(std::string_view text);
 
 }  // namespace nacre

@@ -37,7 +37,8 @@ struct io_request : work {
         send,        ///< iov, iov_count; completes when some bytes went out
         poll_in,     ///< fd becomes readable
         command,     ///< offset: a driver's own command; buffer, length: its argument, copied by
-                     ///< the flush; result: what that driver says
+                     ///< the flush; result: what that driver says, and more of it, where commands
+                     ///< are wide, in `offset`
     };
     static constexpr std::uint8_t flag_dsync = 1;  ///< write: RWF_DSYNC
     /// read, write: of a device that copies to and from others' memory, never to a disk. It goes

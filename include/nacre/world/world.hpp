@@ -24,7 +24,8 @@ namespace nacre {
 
 struct driver_options {
     unsigned entries = 256;      ///< submission ring size, a power of two
-    bool wide_commands = false;  ///< for arguments of up to io_driver::wide_command_bytes_max
+    bool wide_commands = false;  ///< arguments of up to io_driver::wide_command_bytes_max, and
+                                 ///< answers of two words
 };
 
 struct open_options {
@@ -107,6 +108,9 @@ public:
     /// First byte at or after `offset` that is data (or a hole); ENXIO if there is none.
     [[nodiscard]] virtual result<std::uint64_t> seek_file(int fd, std::uint64_t offset,
                                                           bool data) noexcept = 0;
+    /// Of an NVMe namespace's character device (/dev/ng0n1): its identifier, to name in commands.
+    /// ENOTTY: another file.
+    [[nodiscard]] virtual outcome<std::uint32_t> nvme_namespace_of(int fd);
     /// What a device shows of itself, to read; ENOTSUP in a world without. Page-aligned.
     [[nodiscard]] virtual outcome<std::span<const std::byte>> map_file(int fd, std::uint64_t offset,
                                                                        std::size_t bytes);
