@@ -9,6 +9,7 @@
 #include "modules/file/file.hpp"
 #include "modules/malloc/malloc.hpp"
 #include "modules/null/null.hpp"
+#include "modules/nvme/nvme.hpp"
 #include "modules/passthru/passthru.hpp"
 #include "modules/raid/raid.hpp"
 #include "modules/rbd/rbd.hpp"

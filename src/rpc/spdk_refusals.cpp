@@ -27,6 +27,7 @@ constexpr row of_undecodable[] = {
     {"bdev_error_inject_error", {invalid_params, usual}},
     {"bdev_error_resume_pending", {invalid_params, usual}},
     {"bdev_examine", {invalid_params, usual}},
+    {"bdev_nvme_send_cmd", {invalid_params, "Invalid argument"}},
     {"bdev_raid_create", {parse_error, usual}},
     {"bdev_raid_delete", {parse_error, usual}},
     {"bdev_raid_get_bdevs", {parse_error, usual}},
