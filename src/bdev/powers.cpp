@@ -3,13 +3,12 @@
 
 #include <algorithm>
 
+#include "channel_flags.hpp"
 #include "nacre/bdev/bdev.hpp"
 #include "nacre/bdev/nvme_command.hpp"
 
 namespace nacre {
 namespace {
-
-constexpr std::uint8_t flag_waiting = 0x20;  // as in module_channel.cpp
 
 /// Blocks that an op changes or reads.
 struct extent {
