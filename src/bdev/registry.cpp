@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "nacre/runtime/sleep.hpp"
+#include "nacre/runtime/timeout.hpp"
 
 namespace nacre {
 namespace {
@@ -78,6 +79,7 @@ task<outcome<>> bdev_registry::add(std::shared_ptr<bdev> device) {
                             return std::ranges::count(to_examine_, n) != 0;
                         });
     if (wanted) co_await std::move(examining);
+    changed_.notify_all();
     co_return outcome<>();
 }
 
@@ -119,6 +121,32 @@ outcome<bdev_desc> bdev_registry::open(std::string_view name, access a) {
         return fail(EPERM, fmt::format("{}: cannot be written, {} holds it ({})", name,
                                        (*device)->claimer_, name_of(held)));
     return bdev_desc(*device, a);
+}
+
+task<result<>> bdev_registry::next_change() {
+    result<> changed = co_await changed_.wait();
+    co_return changed;
+}
+
+task<outcome<bdev_desc>> bdev_registry::open_when_there(std::string name, access a,
+                                                        std::uint64_t timeout_ns) {
+    thread& here = *thread::current();
+    const std::uint64_t began = here.now_ns();
+    const unsigned removals = removals_;
+    while (true) {
+        outcome<bdev_desc> opened = open(name, a);
+        if (opened || timeout_ns == 0) co_return opened;
+        if (removals_ != removals)
+            co_return fail(ESHUTDOWN, fmt::format("{}: the bdevs are being removed", name));
+        const std::uint64_t waited = here.now_ns() - began;
+        if (waited >= timeout_ns)
+            co_return fail(ETIMEDOUT, fmt::format("{}; nothing changed that in {} ms",
+                                                  opened.error().message, timeout_ns / 1'000'000));
+        result<> changed = co_await with_timeout(next_change(), timeout_ns - waited);
+        if (!changed && !changed.error().is(ETIMEDOUT))
+            co_return fail(changed.error().to_errno(),
+                           fmt::format("{}: was not waited for any longer", name));
+    }
 }
 
 task<outcome<>> bdev_registry::remove(std::string name) {
@@ -165,6 +193,8 @@ task<outcome<>> bdev_registry::remove_device(std::shared_ptr<bdev> device) {
 }
 
 task<void> bdev_registry::remove_all() {
+    ++removals_;
+    changed_.notify_all();
     while (!devices_.empty()) {
         // Layers before what they stand on: a mirror whose leg goes first takes note of that.
         std::shared_ptr<bdev> last =
@@ -261,6 +291,8 @@ void bdev_desc::release_claim() noexcept {
         if (other->claim_ != claim::none) return;  // it holds on to the same one
     device_->claim_ = claim::none;
     device_->claimer_.clear();
+    // One that is removed may have outlived its registry.
+    if (!device_->removed()) device_->registry_->changed_.notify_all();
 }
 
 void bdev_desc::post_event(bdev_event e) noexcept {

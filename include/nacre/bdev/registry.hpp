@@ -120,6 +120,10 @@ public:
     /// By name, alias or UUID text; null if there is none.
     [[nodiscard]] bdev* find(std::string_view name) noexcept;
     [[nodiscard]] outcome<bdev_desc> open(std::string_view name, access a);
+    /// Waits, if need be, until there is one of that name and nobody's claim forbids `a`; for ever
+    /// with UINT64_MAX, and not at all with 0. ETIMEDOUT; ESHUTDOWN: all bdevs are being removed.
+    [[nodiscard]] task<outcome<bdev_desc>> open_when_there(std::string name, access a,
+                                                           std::uint64_t timeout_ns);
     /// 0, 1, …: for names of what is given none ("Malloc0"), each used once, as SPDK counts.
     [[nodiscard]] unsigned next_number(std::string_view kind);
     /// In the order of registration.
@@ -177,7 +181,9 @@ public:
 
 private:
     friend class bdev;
+    friend class bdev_desc;
     task<outcome<>> remove_device(std::shared_ptr<bdev> device);
+    task<result<>> next_change();
 
     runtime& runtime_;
     thread& home_;
@@ -189,6 +195,8 @@ private:
     std::vector<const bdev_kind*> kinds_;
     std::vector<observer*> observers_;
     std::vector<std::string> to_examine_;  // names and aliases, in the order asked for
+    condition changed_;                    // what could not be opened may be now
+    unsigned removals_ = 0;                // of all
     bool auto_examine_ = true;
     buffer_pools buffers_;
 };
