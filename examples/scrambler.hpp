@@ -5,7 +5,6 @@
 #pragma once
 
 #include "nacre/bdev/custom_bdev.hpp"
-#include "nacre/memory/buffer_pool.hpp"
 
 namespace example {
 
@@ -44,7 +43,7 @@ public:
 
     // The data of a write is its owner's: a layer that changes it works on a copy.
     task<result<>> write(io_op& op, layer_channel& c) {
-        result<pooled_buffer> copy = co_await buffers().acquire(op.data.size());
+        result<pooled_buffer> copy = co_await c.buffers.acquire(op.data.size());
         if (!copy) co_return fail(copy.error());
         op.data.copy_to(copy->data());
         const iov_view scrambled(copy->data(), op.data.size());

@@ -11,12 +11,13 @@
 namespace nacre::crypto {
 
 crypto_channel::crypto_channel(bdev& device, bdev_channel base, xts_cipher cipher,
-                               buffer_pool& pool)
+                               reserved_buffers buffers)
     : module_channel(device),
       handle_(std::move(base)),
       base_(handle_.base()),
       cipher_(std::move(cipher)),
-      pool_(pool),
+      buffers_(std::move(buffers)),
+      pool_(buffers_.common()),
       block_bytes_(device.block_size().value()),
       gathered_(std::make_unique<std::byte[]>(block_bytes_)) {}
 
@@ -121,7 +122,7 @@ task<void> crypto_channel::write_slowly(io_op& op) {
     slow_op self(op);
     slow_ops_.push_back(self);
     const std::size_t all = op.data.size();
-    result<pooled_buffer> buffer = co_await pool_.acquire(std::min(all, buffer_pool::bytes_max));
+    result<pooled_buffer> buffer = co_await buffers_.acquire(std::min(all, buffer_pool::bytes_max));
     error status = buffer ? error() : buffer.error();
     for (std::size_t done = 0; done < all && status.ok();) {
         const std::size_t piece = std::min(all - done, buffer->size());

@@ -6,7 +6,8 @@
 // encrypted into a pooled buffer, and the same op goes down with that as its data: the caller's is
 // not touched. What is longer than a turn of the reactor should take, and a write that finds no
 // buffer free, becomes a coroutine: that encrypts or decrypts a turn's share at a time, waits for
-// its buffer first come first served, and writes what is longer than the largest buffer in pieces.
+// its buffer first come first served, among those of this channel, and writes what is longer than
+// the largest buffer in pieces.
 //
 // Everything else goes down unchanged. Compare, copy and write_zeroes are not among it: the block
 // layer carries them out by reads and writes that come through here.
@@ -15,7 +16,7 @@
 #include "modules/crypto/key.hpp"
 #include "nacre/bdev/bdev_channel.hpp"
 #include "nacre/core/intrusive_list.hpp"
-#include "nacre/memory/buffer_pool.hpp"
+#include "nacre/memory/reserved_buffers.hpp"
 
 namespace nacre::crypto {
 
@@ -24,7 +25,7 @@ public:
     /// Bytes that are encrypted or decrypted in one go, some 30 us.
     static constexpr std::size_t turn_bytes = 131072;
 
-    crypto_channel(bdev& device, bdev_channel base, xts_cipher cipher, buffer_pool& pool);
+    crypto_channel(bdev& device, bdev_channel base, xts_cipher cipher, reserved_buffers buffers);
 
 private:
     /// A write on its way through the base; from the frame pool.
@@ -71,7 +72,8 @@ private:
     bdev_channel handle_;
     module_channel& base_;
     xts_cipher cipher_;
-    buffer_pool& pool_;
+    reserved_buffers buffers_;
+    buffer_pool& pool_;  // the common one
     const std::size_t block_bytes_;
     std::unique_ptr<std::byte[]> gathered_;  // a block that lies in several ranges
     intrusive_list<slow_op> slow_ops_;

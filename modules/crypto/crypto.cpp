@@ -27,7 +27,6 @@ public:
     crypto_bdev(bdev_attributes attributes, bdev_registry& registry, bdev_desc base,
                 std::string key_name, std::shared_ptr<const crypto::key> key)
         : layer_bdev(std::move(attributes), registry, std::move(base)),
-          buffers_(registry.buffers()),
           key_name_(std::move(key_name)),
           key_(std::move(key)) {}
 
@@ -37,8 +36,13 @@ public:
         outcome<crypto::xts_cipher> cipher = crypto::xts_cipher::make(*key_);
         if (!cipher)
             return fail(cipher.error().code.to_errno(), name() + ": " + cipher.error().message);
+        reserved_buffers buffers = channel_buffers();
+        if (result<> reserved = buffers.reserve(); !reserved)
+            return fail(ENOMEM, name() +
+                                    ": no memory for the buffers of its writes; raise the "
+                                    "limit (--mem-size) if there is one");
         return std::make_unique<crypto::crypto_channel>(*this, std::move(*base), std::move(*cipher),
-                                                        buffers_.here());
+                                                        std::move(buffers));
     }
     json::value information() const override {
         return json::object{{"crypto", json::object{{"base_bdev_name", base_name()},
@@ -53,7 +57,6 @@ public:
     }
 
 private:
-    buffer_pools& buffers_;
     const std::string key_name_;
     const std::shared_ptr<const crypto::key> key_;
 };

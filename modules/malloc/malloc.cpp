@@ -16,7 +16,7 @@ namespace {
 constexpr std::uint32_t malloc_operations =
     bit(opcode::read) | bit(opcode::write) | bit(opcode::flush) | bit(opcode::unmap) |
     bit(opcode::write_zeroes) | bit(opcode::compare) | bit(opcode::compare_and_write) |
-    bit(opcode::copy) | bit(opcode::reset);
+    bit(opcode::copy) | bit(opcode::reset) | bit(opcode::zcopy);
 
 /// Many share it, or one has it alone. Held for one copy at most, so waiting spins.
 class spin_shared_lock {
@@ -156,6 +156,9 @@ void malloc_channel::carry_out(io_op& op) noexcept {
         case opcode::flush:
         case opcode::reset:
             break;
+        case opcode::zcopy:
+            op.lend(iov_view(at(op.first), op.blocks.value() << block_shift_));
+            return;
         default:
             status = error::posix(ENOTSUP);
             break;

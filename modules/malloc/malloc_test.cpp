@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "modules/modules.hpp"
+#include "nacre/runtime/sleep.hpp"
 #include "nacre/sim/disk_model.hpp"
 #include "nacre/sim/sweep.hpp"
 #include "nacre/sim/world.hpp"
@@ -354,6 +355,87 @@ task<void> check_zoned_refusals(bdev_registry& registry) {
 }
 
 TEST(zoned_malloc, says_which_zones_do_not_fit) { run(&check_zoned_refusals); }
+
+// --- Lending -------------------------------------------------------------------------------------
+
+/// Of itself, and through layers that pass it on: the memory is the disk's own.
+task<void> check_lending(bdev_registry& registry) {
+    outcome<std::string> made = co_await create_malloc(registry, options_of("m", 64, 512));
+    EXPECT_TRUE(made);
+    std::string base = "m";
+    const std::byte* own = nullptr;
+    for (const char* uri : {"", "passthru:///p?base=m", "delay:///d?base=p", "error:///?base=d"}) {
+        if (*uri != '\0') {
+            std::string address = uri;
+            made = co_await create_from_uri(registry, address);
+            EXPECT_TRUE(made) << made.error().message;
+            base = *made;
+        }
+        EXPECT_NE(registry.find(base)->attributes().operations & bit(opcode::zcopy), 0U) << base;
+        outcome<bdev_desc> desc = registry.open(base, access::write);
+        outcome<bdev_channel> channel = desc->open_channel();
+        std::byte there[1024];
+        for (const commit c : {commit::yes, commit::no}) {
+            result<lent_blocks> lent = co_await channel->lend(lba(5), block_count(2), populate::no);
+            EXPECT_TRUE(lent);
+            if (!lent) co_return;
+            if (own == nullptr) own = lent->bytes().data();
+            EXPECT_EQ(lent->bytes().data(), own) << base;
+            EXPECT_EQ(lent->bytes().size(), 1024U);
+            std::memset(lent->bytes().data(), base[0] + int(c), 1024);
+            result<> back = co_await lent->give_back(c);
+            EXPECT_TRUE(back);
+            const iov_view in(there, sizeof there);
+            result<> read = co_await channel->read(lba(5), in);
+            EXPECT_TRUE(read);
+            EXPECT_EQ(there[1023], std::byte(base[0] + int(c)));
+        }
+        result<lent_blocks> lent = co_await channel->lend(lba(63), block_count(2), populate::no);
+        EXPECT_TRUE(!lent && lent.error().is(ERANGE));
+        // As SPDK counts: it was written when it was lent.
+        io_statistics s = co_await registry.find(base)->collect_statistics();
+        EXPECT_EQ(s.of(opcode::write).operations, 2U) << base;
+        EXPECT_EQ(s.of(opcode::write).bytes, 2048U) << base;
+    }
+    EXPECT_EQ(registry.buffers().here().buffers_in_use(), 0U);
+}
+
+TEST(malloc_bdev, lend_their_own_memory_through_layers_too) { run(&check_lending); }
+
+/// A lock of the disk waits for what was lent through a layer.
+task<void> lock_the_disk(bdev_registry& registry, bool& locked) {
+    result<range_lock> lock =
+        co_await registry.find("m")->lock_range(lba(4), block_count(4), lock_kind::writes);
+    EXPECT_TRUE(lock);
+    locked = true;
+    if (lock) co_await lock->release();
+}
+
+task<void> check_lent_and_locked(bdev_registry& registry) {
+    outcome<std::string> made = co_await create_malloc(registry, options_of("m", 64, 512));
+    EXPECT_TRUE(made);
+    made = co_await create_from_uri(registry, "passthru:///p?base=m");
+    EXPECT_TRUE(made);
+    outcome<bdev_desc> desc = registry.open("p", access::write);
+    outcome<bdev_channel> channel = desc->open_channel();
+    result<lent_blocks> lent = co_await channel->lend(lba(5), block_count(2), populate::yes);
+    EXPECT_TRUE(lent);
+    if (!lent) co_return;
+    bool locked = false;
+    scope locking;
+    locking.spawn(lock_the_disk(registry, locked));
+    for (int i = 0; i < 50; ++i) co_await yield();
+    EXPECT_FALSE(locked);
+    result<> back = co_await lent->give_back(commit::yes);
+    EXPECT_TRUE(back);
+    result<> joined = co_await locking.join();
+    EXPECT_TRUE(joined);
+    EXPECT_TRUE(locked);
+}
+
+TEST(malloc_bdev, are_locked_below_when_what_was_lent_above_is_back) {
+    run(&check_lent_and_locked);
+}
 
 }  // namespace
 }  // namespace nacre

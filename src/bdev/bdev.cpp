@@ -6,6 +6,7 @@
 #include "lock_table.hpp"
 #include "nacre/bdev/child_io.hpp"
 #include "nacre/bdev/registry.hpp"
+#include "nacre/memory/reserved_buffers.hpp"
 #include "nacre/runtime/sleep.hpp"
 
 namespace nacre {
@@ -27,7 +28,8 @@ const char* name_of(opcode op) noexcept {
                                                         "zone_management",
                                                         "get_zone_info",
                                                         "nvme_admin",
-                                                        "nvme_io"};
+                                                        "nvme_io",
+                                                        "zcopy"};
     return names[static_cast<unsigned>(op)];
 }
 
@@ -120,7 +122,7 @@ std::uint64_t child_io::block_size() const noexcept {
 bdev::bdev(bdev_attributes attributes)
     : attributes_(std::move(attributes)), blocks_(attributes_.blocks.value()) {}
 
-buffer_pool& bdev::buffers() noexcept { return registry_->buffers().here(); }
+reserved_buffers bdev::channel_buffers() { return reserved_buffers(registry_->buffers().here()); }
 
 bdev::~bdev() { NACRE_ASSERT(channels_.empty()); }
 

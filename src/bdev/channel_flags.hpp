@@ -13,14 +13,15 @@ inline constexpr std::uint32_t data_opcodes =
     bit(opcode::zone_append);
 inline constexpr std::uint32_t range_opcodes = bit(opcode::unmap) | bit(opcode::write_zeroes) |
                                                bit(opcode::copy) | bit(opcode::seek_data) |
-                                               bit(opcode::seek_hole);
+                                               bit(opcode::seek_hole) | bit(opcode::zcopy);
 inline constexpr std::uint32_t splittable_opcodes =
     bit(opcode::read) | bit(opcode::write) | bit(opcode::compare);
 // Atomic ones, or that the device places.
 inline constexpr std::uint32_t uncut_opcodes =
     bit(opcode::compare_and_write) | bit(opcode::zone_append);
 // Those that a write unit concerns; the module takes as many units at once as it is given.
-inline constexpr std::uint32_t unit_opcodes = bit(opcode::write) | bit(opcode::write_zeroes);
+inline constexpr std::uint32_t unit_opcodes =
+    bit(opcode::write) | bit(opcode::write_zeroes) | bit(opcode::zcopy);
 // The channel's own marks on an op.
 inline constexpr std::uint8_t flag_linked = 0x80;    // in the list of outstanding ones
 inline constexpr std::uint8_t flag_emulated = 0x40;  // carried out by child ops, in a coroutine

@@ -7,9 +7,11 @@
 
 #include "channel_flags.hpp"
 #include "nacre/bdev/bdev.hpp"
+#include "nacre/bdev/block_loan.hpp"
 #include "nacre/bdev/child_io.hpp"
 #include "nacre/bdev/module_channel.hpp"
 #include "nacre/bdev/registry.hpp"
+#include "nacre/memory/reserved_buffers.hpp"
 #include "nacre/runtime/sleep.hpp"
 #include "powers.hpp"
 
@@ -50,6 +52,7 @@ bool module_channel::emulate(io_op& op) noexcept {
         start_emulation(op, op.code == opcode::write_zeroes ? write_zeroes_by_writing(op)
                             : op.code == opcode::compare    ? compare_by_reading(op)
                             : op.code == opcode::copy       ? copy_by_writing(op)
+                            : op.code == opcode::zcopy      ? lend_by_copying(op)
                                                             : compare_and_write_locked(op));
         return true;
     }
@@ -114,10 +117,15 @@ std::uint64_t module_channel::piece_blocks(std::uint64_t at, std::uint64_t left)
     return boundary == 0 ? n : std::min(n, boundary - at % boundary);
 }
 
+reserved_buffers& module_channel::buffers() {
+    if (buffers_ == nullptr)
+        buffers_ = std::make_unique<reserved_buffers>(device_.registry_->buffers().here());
+    return *buffers_;
+}
+
 task<void> module_channel::compare_by_reading(io_op& op) {
-    buffer_pool& pool = device_.registry_->buffers().here();
     result<pooled_buffer> buffer =
-        co_await pool.acquire(std::min<std::uint64_t>(op.data.size(), buffer_pool::bytes_max));
+        co_await buffers().acquire(std::min<std::uint64_t>(op.data.size(), buffer_pool::bytes_max));
     error status = buffer ? error() : buffer.error();
     std::uint64_t done = 0;
     while (done < op.blocks.value() && status.ok()) {
@@ -152,9 +160,8 @@ task<void> module_channel::compare_and_write_locked(io_op& op) {
     error status = lock ? error() : lock.error();
     pooled_buffer buffer;
     if (status.ok()) {
-        buffer_pool& pool = device_.registry_->buffers().here();
-        result<pooled_buffer> taken =
-            co_await pool.acquire(std::min<std::uint64_t>(op.data.size(), buffer_pool::bytes_max));
+        result<pooled_buffer> taken = co_await buffers().acquire(
+            std::min<std::uint64_t>(op.data.size(), buffer_pool::bytes_max));
         if (taken)
             buffer = std::move(*taken);
         else
@@ -197,10 +204,9 @@ task<void> module_channel::compare_and_write_locked(io_op& op) {
 
 /// What overlaps is moved from the end that is overwritten first.
 task<void> module_channel::copy_by_writing(io_op& op) {
-    buffer_pool& pool = device_.registry_->buffers().here();
     const std::uint64_t all = op.blocks.value();
     result<pooled_buffer> buffer =
-        co_await pool.acquire(std::min<std::uint64_t>(bytes_of(all), buffer_pool::bytes_max));
+        co_await buffers().acquire(std::min<std::uint64_t>(bytes_of(all), buffer_pool::bytes_max));
     error status = buffer ? error() : buffer.error();
     const bool backwards = op.first > op.source && op.first < op.source + op.blocks;
     std::uint64_t done = 0;
@@ -235,6 +241,55 @@ task<void> module_channel::copy_by_writing(io_op& op) {
         done += n;
     }
     if (status.ok() && done < all) status = error::posix(ECANCELED);
+    op.complete(status);
+}
+
+/// What is lent is a buffer, which is read before if it is to be populated, and written afterwards
+/// if it is committed. Pieces of it go where they lie, unless they lie where the device cannot take
+/// them: then by a buffer of the channel's.
+task<void> module_channel::lend_by_copying(io_op& op) {
+    block_loan& loan = *op.loan;
+    const bdev_attributes& a = device_.attributes();
+    const iov_view lent(loan.buffer.data(), bytes_of(op.blocks.value()));
+    const std::uint64_t unit = a.write_unit.value();
+    static constexpr opcode directions[] = {opcode::read, opcode::write};
+    error status;
+    for (unsigned d = 0; d < 2 && status.ok(); ++d) {
+        const opcode code = directions[d];
+        if (code == opcode::write) {
+            op.lend(lent);
+            block_loan::give_back given_back{loan};
+            co_await given_back;
+        }
+        if (code == opcode::read ? !loan.populated : !loan.committed) continue;
+        pooled_buffer bounce;
+        if (a.buffer_alignment > block_bytes_ &&
+            (a.split_boundary() != 0 || a.transfer_bytes_max != 0)) {
+            result<pooled_buffer> taken = co_await buffers().acquire(lent.size());
+            if (taken)
+                bounce = std::move(*taken);
+            else
+                status = taken.error();
+        }
+        std::uint64_t done = 0;
+        while (done < op.blocks.value() && status.ok()) {
+            const std::uint64_t left = op.blocks.value() - done;
+            // Whole units are the module's to divide.
+            const std::uint64_t n = code == opcode::write && unit > 1
+                                        ? left
+                                        : piece_blocks(op.first.value() + done, left);
+            const iov_view there = lent.slice(bytes_of(done), bytes_of(n));
+            const bool odd =
+                reinterpret_cast<std::uintptr_t>(there.data()) % a.buffer_alignment != 0;
+            const iov_view piece = odd ? iov_view(bounce.data(), bytes_of(n)) : there;
+            if (odd && code == opcode::write) there.copy_to(bounce.data());
+            child_io io(*this, code, op.first + block_count(done), piece);
+            const current_piece current(op, io.op());
+            status = co_await io;
+            if (odd && code == opcode::read) there.copy_from(bounce.data());
+            done += n;
+        }
+    }
     op.complete(status);
 }
 
@@ -287,8 +342,7 @@ task<void> module_channel::carry_out_bounced(io_op& op) {
     dma_buffer large;
     error status;
     if (bytes <= buffer_pool::bytes_max) {
-        buffer_pool& pool = device_.registry_->buffers().here();
-        result<pooled_buffer> taken = co_await pool.acquire(bytes);
+        result<pooled_buffer> taken = co_await buffers().acquire(bytes);
         if (taken)
             pooled = std::move(*taken);
         else

@@ -5,6 +5,7 @@
 
 #include "channel_flags.hpp"
 #include "nacre/bdev/bdev.hpp"
+#include "nacre/memory/reserved_buffers.hpp"
 #include "powers.hpp"
 
 namespace nacre {
@@ -114,7 +115,8 @@ bool module_channel::enter_slow(io_op& op) noexcept {
     op.flags &= io_op::flag_fua | io_op::flag_metadata;  // an op may be used again
     start(op);
     op.entered_ns_ = now_ns();
-    if ((slow_ & slow_timeout) != 0) link_outstanding(op);
+    // What is lent is its holder's for as long as that wants.
+    if ((slow_ & slow_timeout) != 0 && op.code != opcode::zcopy) link_outstanding(op);
     if ((slow_ & slow_diverted) != 0)
         divert(op);
     else

@@ -5,6 +5,7 @@
 
 #include "channel_flags.hpp"
 #include "nacre/bdev/bdev.hpp"
+#include "nacre/bdev/block_loan.hpp"
 #include "nacre/bdev/nvme_command.hpp"
 
 namespace nacre {
@@ -27,6 +28,7 @@ extent extent_of(const io_op& op, const bdev_attributes& a) noexcept {
         case opcode::unmap:
         case opcode::write_zeroes:
         case opcode::compare_and_write:
+        case opcode::zcopy:
             return {.first = first, .end = first + op.blocks.value(), .changes = true};
         case opcode::copy:
             return {.first = first,
@@ -151,10 +153,17 @@ void channel_powers::limit(rate_limiter* by) noexcept {
     }
 }
 
+/// What is lent counts as what SPDK takes it for, when it is lent.
+bool channel_powers::taken_by_limits(const io_op& op) noexcept {
+    const std::uint64_t now = channel.now_ns();
+    if (op.code != opcode::zcopy) return limiter->take(share, op.code, op.data.size(), now);
+    return limiter->take(share, op.loan->populated ? opcode::read : opcode::write,
+                         channel.bytes_of(op.blocks.value()), now);
+}
+
 bool channel_powers::held_by_limits(io_op& op) noexcept {
     if (!rate_limiter::counts(op.code)) return false;
-    if (limited.empty() && limiter->take(share, op.code, op.data.size(), channel.now_ns()))
-        return false;
+    if (limited.empty() && taken_by_limits(op)) return false;
     wait_in(limited, op);
     if (!pace.armed())
         channel.home().host().timers().arm(pace, channel.now_ns() + rate_limiter::slice_ns);
@@ -164,7 +173,7 @@ bool channel_powers::held_by_limits(io_op& op) noexcept {
 void channel_powers::serve() noexcept {
     while (!limited.empty()) {
         auto& op = static_cast<io_op&>(*limited.first);
-        if (!limiter->take(share, op.code, op.data.size(), channel.now_ns())) break;
+        if (!taken_by_limits(op)) break;
         (void)limited.pop();
         end_waiting(op);
         channel.launch(op);

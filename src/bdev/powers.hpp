@@ -72,6 +72,7 @@ struct channel_powers {
     void limit(rate_limiter* by) noexcept;
     /// True if it waits.
     [[nodiscard]] bool held_by_limits(io_op& op) noexcept;
+    [[nodiscard]] bool taken_by_limits(const io_op& op) noexcept;
     void serve() noexcept;
     void end_pace() noexcept;
 

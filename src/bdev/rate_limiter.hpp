@@ -37,7 +37,7 @@ public:
     };
 
     [[nodiscard]] static constexpr bool counts(opcode code) noexcept {
-        return code == opcode::read || code == opcode::write;
+        return code == opcode::read || code == opcode::write || code == opcode::zcopy;
     }
 
     void set(const rate_limits& limits, std::uint64_t now_ns);

@@ -26,7 +26,9 @@ bool has_room_for_one_more(std::vector<T>& list) noexcept {
 }  // namespace
 
 buffer_pool::buffer_pool(const options& o) noexcept
-    : chunks_max_(std::max<std::size_t>(o.limit.value() / chunk::bytes, 1)), kind_(o.kind) {}
+    : chunks_max_(std::max<std::size_t>(o.limit.value() / chunk::bytes, 1)),
+      kind_(o.kind),
+      registered_(o.registered) {}
 
 buffer_pool::~buffer_pool() {
     NACRE_ASSERT(in_use_ == 0 && waiters_.empty());
@@ -71,14 +73,23 @@ detail::pool_chunk* buffer_pool::new_chunk() noexcept {
     if (chunks_.size() >= chunks_max_ || retry_timer_.armed()) return nullptr;
     refused_ = true;
     if (!has_room_for_one_more(chunks_)) return nullptr;
-    result<dma_buffer> memory = dma_buffer::allocate(
-        byte_count(chunk::bytes), {.alignment = chunk::bytes, .kind = kind_, .registered = true});
+    result<dma_buffer> memory =
+        dma_buffer::allocate(byte_count(chunk::bytes),
+                             {.alignment = chunk::bytes, .kind = kind_, .registered = registered_});
     if (!memory) return nullptr;
     chunk* made = new (std::nothrow) chunk(std::move(*memory));
     if (made == nullptr) return nullptr;
     chunks_.emplace_back(made);
     refused_ = false;
     return made;
+}
+
+result<> buffer_pool::reserve_chunk() noexcept {
+    if (!chunks_.empty()) return {};
+    chunk* const made = new_chunk();
+    if (made == nullptr) return fail(ENOMEM);
+    unused_.push_front(*made);
+    return {};
 }
 
 void buffer_pool::enqueue(waiter& w) noexcept {

@@ -32,10 +32,10 @@ namespace nacre {
 
 class bdev_desc;
 class bdev_registry;
-class buffer_pool;
 class lock_table;
 class module_channel;
 class rate_limiter;
+class reserved_buffers;
 class scope;
 struct lock_entry;
 struct locked_range;
@@ -156,14 +156,15 @@ public:
     }
     [[nodiscard]] byte_count block_size() const noexcept { return attributes_.block_size; }
     [[nodiscard]] byte_count size() const noexcept { return blocks() * block_size(); }
-    /// Itself, or by emulation: write_zeroes by writing, compare by reading, copy and
-    /// compare_and_write by both.
+    /// Itself, or by emulation: write_zeroes by writing, compare by reading, copy,
+    /// compare_and_write and zcopy by both.
     [[nodiscard]] bool supports(opcode op) const noexcept {
         constexpr std::uint32_t both = bit(opcode::read) | bit(opcode::write);
         const std::uint32_t own = attributes_.operations;
         // The block layer carries some out by others.
         const std::uint32_t others = op == opcode::write_zeroes ? bit(opcode::write)
                                      : op == opcode::compare    ? bit(opcode::read)
+                                     : op == opcode::zcopy      ? both
                                      : (op == opcode::copy || op == opcode::compare_and_write) &&
                                              attributes_.write_unit.value() == 1
                                          ? both
@@ -205,6 +206,9 @@ public:
     /// All of it, reads too.
     [[nodiscard]] task<result<range_lock>> quiesce();
 
+    /// Buffers for a channel of the calling thread, which keeps them.
+    [[nodiscard]] reserved_buffers channel_buffers();
+
     // What a module writes.
     /// On the thread that the channel is for; failure leaves nothing behind.
     [[nodiscard]] virtual outcome<std::unique_ptr<module_channel>> make_channel() = 0;
@@ -218,8 +222,6 @@ public:
 
 protected:
     explicit bdev(bdev_attributes attributes);
-    /// Buffers for I/O, of the calling thread. Once registered.
-    [[nodiscard]] buffer_pool& buffers() noexcept;
     /// Before registration only.
     [[nodiscard]] bdev_attributes& mutable_attributes() noexcept { return attributes_; }
 

@@ -19,6 +19,7 @@
 #include <span>
 
 #include "nacre/bdev/bdev.hpp"
+#include "nacre/bdev/block_loan.hpp"
 #include "nacre/bdev/module_channel.hpp"
 #include "nacre/bdev/nvme_command.hpp"
 
@@ -251,6 +252,8 @@ public:
     [[nodiscard]] io_awaiter reset() const noexcept {
         return io_awaiter(channel_, opcode::reset, lba(), block_count());
     }
+    /// See block_loan.hpp. EBADF (read-only), EINVAL (more than is lent at once), and as a write.
+    [[nodiscard]] task<result<lent_blocks>> lend(lba first, block_count n, populate p) const;
     /// See range_lock.hpp. The bdev is kept while the lock is. ENODEV, ERANGE, EBADF (read-only).
     [[nodiscard]] task<result<range_lock>> lock_range(lba first, block_count n,
                                                       lock_kind kind = lock_kind::writes) const;

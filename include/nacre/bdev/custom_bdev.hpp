@@ -17,9 +17,10 @@
 // (the block layer completes the op, exactly once, with what it returns), or by the function's
 // hand, which also may forward the op at full speed. The operations are the opcodes' names: read,
 // write, flush, unmap, write_zeroes, compare, compare_and_write, copy, seek_data, seek_hole, reset,
-// zone_append, zone_manage, zone_report, nvme_admin, nvme_io. What is not written is not supported;
-// a layer (custom_layer) forwards flush, reset and unmap then. The block layer has checked an op
-// against the attributes before it comes.
+// zone_append, zone_manage, zone_report, nvme_admin, nvme_io; and zcopy, which returns nothing and
+// calls op.lend() with memory of the device. What is not written is not supported; a layer
+// (custom_layer) forwards flush, reset and unmap then. The block layer has checked an op against
+// the attributes before it comes.
 //
 // ENOMEM from any of them means "later": the op comes again. A coroutine is asked to stop when its
 // op is aborted; what it awaits then ends early.
@@ -40,6 +41,7 @@
 #include "nacre/bdev/bdev_channel.hpp"
 #include "nacre/bdev/bdev_kind.hpp"
 #include "nacre/bdev/layer_bdev.hpp"
+#include "nacre/memory/reserved_buffers.hpp"
 #include "nacre/runtime/poller.hpp"
 
 namespace nacre {
@@ -83,6 +85,7 @@ NACRE_CUSTOM_OPERATION(zone_manage)
 NACRE_CUSTOM_OPERATION(zone_report)
 NACRE_CUSTOM_OPERATION(nvme_admin)
 NACRE_CUSTOM_OPERATION(nvme_io)
+NACRE_CUSTOM_OPERATION(zcopy)
 #undef NACRE_CUSTOM_OPERATION
 
 struct no_channel {};
@@ -156,6 +159,8 @@ void visit(opcode code, F f) noexcept {
             return f.template operator()<nvme_admin>();
         case opcode::nvme_io:
             return f.template operator()<nvme_io>();
+        case opcode::zcopy:
+            return f.template operator()<zcopy>();
         case opcode::abort:
             break;  // no op of a device
     }
@@ -163,8 +168,8 @@ void visit(opcode code, F f) noexcept {
 template <typename Device>
 inline constexpr std::uint32_t operations_of =
     bits_of<Device, read, write, flush, unmap, write_zeroes, compare, compare_and_write, copy,
-            seek_data, seek_hole, reset, zone_append, zone_manage, zone_report, nvme_admin,
-            nvme_io>();
+            seek_data, seek_hole, reset, zone_append, zone_manage, zone_report, nvme_admin, nvme_io,
+            zcopy>();
 template <typename Device>
 inline constexpr std::uint32_t coroutines_of =
     coroutine_bits_of<Device, read, write, flush, unmap, write_zeroes, compare, compare_and_write,
@@ -231,6 +236,8 @@ class custom_channel final : public module_channel {
     static_assert((custom::operations_of<Device> & (bit(opcode::read) | bit(opcode::write))) != 0 ||
                       is_layer,
                   "a device has read() or write(), as result<>, task<result<>> or void");
+    static_assert(!custom::coroutine_in<custom::zcopy, Device>,
+                  "zcopy() lends memory by op.lend(); who borrowed it completes the op");
     static_assert(zoned_device<Device> || (custom::operations_of<Device> & zone_operations) == 0,
                   "a zoned device has zone_append(), zone_manage() and zone_report()");
     static_assert(!is_polled || polled_periodically || sleepable<data_type>,
@@ -362,6 +369,7 @@ struct layer_base {
 /// A channel's data of a layer that has no more.
 struct layer_channel {
     bdev_channel base;
+    reserved_buffers buffers;
 };
 
 /// Over the bdev that the option `base_bdev` names. Geometry and limits are the base's; operations
@@ -377,7 +385,7 @@ public:
     [[nodiscard]] outcome<layer_channel> open_channel() {
         outcome<bdev_channel> base = this->open_base_channel();
         if (!base) return fail(std::move(base.error()));
-        return layer_channel{std::move(*base)};
+        return layer_channel{std::move(*base), this->channel_buffers()};
     }
     [[nodiscard]] static outcome<std::shared_ptr<bdev>> make(bdev_registry& registry,
                                                              Options options) {

@@ -27,6 +27,7 @@
 namespace nacre {
 
 class module_channel;
+struct block_loan;
 struct nvme_exchange;
 
 enum class opcode : std::uint8_t {
@@ -47,8 +48,9 @@ enum class opcode : std::uint8_t {
     zone_report,
     nvme_admin,  ///< an NVMe command as it is (nvme_command.hpp), of the admin command set
     nvme_io,     ///< of the namespace's I/O command set
+    zcopy,       ///< lends blocks: block_loan.hpp
 };
-inline constexpr unsigned opcode_count = 17;
+inline constexpr unsigned opcode_count = 18;
 
 [[nodiscard]] const char* name_of(opcode op) noexcept;
 [[nodiscard]] constexpr std::uint32_t bit(opcode op) noexcept {
@@ -58,7 +60,7 @@ inline constexpr unsigned opcode_count = 17;
 inline constexpr std::uint32_t modifying_opcodes =
     bit(opcode::write) | bit(opcode::unmap) | bit(opcode::write_zeroes) |
     bit(opcode::compare_and_write) | bit(opcode::copy) | bit(opcode::zone_append) |
-    bit(opcode::zone_manage);
+    bit(opcode::zone_manage) | bit(opcode::zcopy);
 
 /// Raw commands name blocks and namespaces by themselves: a layer that does not say otherwise keeps
 /// them from its base.
@@ -101,6 +103,10 @@ public:
     /// Completes it. On the op's thread. It is run later, from the ready list.
     inline void complete(error e = {}) noexcept;
 
+    /// Of a device that lends its memory, instead of completing a zcopy op: whoever borrowed it
+    /// completes it. In one run, valid until the op comes back; blocks.
+    void lend(const iov_view& memory) noexcept;
+
     /// A layer that wants the op back: `Function` is called when it comes. The depth of every stack
     /// of bdevs is bounded when it is built, so there is always room.
     template <hook Function>
@@ -128,6 +134,7 @@ public:
         std::uint64_t reported;  ///< zone_report: how many zone_descriptors `data` holds now
         io_op* target;           ///< abort
         std::byte* metadata;     ///< read, write with flag_metadata: all blocks' separate metadata
+        block_loan* loan;        ///< zcopy
         const const_iov_view* expected;  ///< compare_and_write: what must be there
         nvme_exchange* nvme;             ///< nvme_admin, nvme_io
     };

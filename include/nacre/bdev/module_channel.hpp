@@ -29,6 +29,7 @@
 namespace nacre {
 
 class bdev;
+class reserved_buffers;
 struct channel_powers;
 
 class module_channel {
@@ -178,6 +179,9 @@ private:
     void wait_for_memory(io_op& op) noexcept;
     void retry_waiting(unsigned count) noexcept;
     void stop_waiting(io_op& op) noexcept;
+    /// For what the channel itself does with data, apart from the module's.
+    [[nodiscard]] reserved_buffers& buffers();
+    void lent(const io_op& op) noexcept;
     task<void> write_zeroes_by_writing(io_op& op);
     task<void> compare_by_reading(io_op& op);
     task<void> copy_by_writing(io_op& op);
@@ -186,6 +190,7 @@ private:
     /// once.
     [[nodiscard]] std::uint64_t piece_blocks(std::uint64_t at, std::uint64_t left) const noexcept;
     void pass_metadata(const io_op& op, io_op& piece, std::uint64_t done) const noexcept;
+    task<void> lend_by_copying(io_op& op);
     task<void> carry_out_in_pieces(io_op& op);
     task<void> carry_out_bounced(io_op& op);
     void check_timeouts() noexcept;
@@ -226,8 +231,9 @@ private:
         module_channel& owner;
     } memory_timer_{*this};
     std::unique_ptr<latency_histogram> histogram_;
-    std::unique_ptr<channel_powers> powers_;  // once it has had limits, locks or followers
-    bool fed_ = false;                        // by layers; guarded by the device's mutex
+    std::unique_ptr<channel_powers> powers_;     // once it has had limits, locks or followers
+    std::unique_ptr<reserved_buffers> buffers_;  // once it has carried out an op that wants one
+    bool fed_ = false;                           // by layers; guarded by the device's mutex
     condition drained_;
     scope children_;
     unsigned handles_ = 0;  // bdev_channels open on it; guarded by the device's mutex

@@ -109,6 +109,7 @@ public:
     struct options {
         byte_count limit{std::uint64_t{64} << 20};  ///< of all chunks; at least one is allowed
         memory_kind kind = memory_kind::plain;
+        bool registered = true;  ///< with the reactor's ring, where it takes them
     };
     explicit buffer_pool(const options& o) noexcept;
     buffer_pool() noexcept : buffer_pool(options()) {}
@@ -133,7 +134,13 @@ public:
                 static_cast<awaiter&>(w).pool_.serve();
             };
         }
+        /// `taken` is the answer, unless it is empty.
+        awaiter(buffer_pool& pool, std::size_t bytes, pooled_buffer taken) noexcept
+            : awaiter(pool, bytes) {
+            buffer_ = std::move(taken);
+        }
         [[nodiscard]] bool must_wait() noexcept {
+            if (!buffer_.empty()) return false;
             if (argument == 0 || argument > bytes_max) return false;
             buffer_ = pool_.try_acquire(argument);
             return buffer_.empty();
@@ -153,6 +160,8 @@ public:
     /// Of at least one byte and at most bytes_max.
     [[nodiscard]] awaiter acquire(std::size_t bytes) noexcept { return {*this, bytes}; }
 
+    /// Has a chunk from now on, if it had none. ENOMEM.
+    [[nodiscard]] result<> reserve_chunk() noexcept;
     /// Gives chunks back to the system that have no buffer in use.
     void release_unused() noexcept;
 
@@ -191,6 +200,7 @@ private:
     bool refused_ = false;  // the system had no memory for the last chunk that was wanted; while
                             // somebody waits for it, the timer is armed
     memory_kind kind_;
+    bool registered_;
     thread* home_ = nullptr;  // set once the timer is needed
     retry_timer retry_timer_{*this};
 };

@@ -26,7 +26,8 @@ raid5f_channel::raid5f_channel(bdev& device, raid_array& array)
       chunks_(slots_ - 1),
       stripe_blocks_(array.strip_blocks() * chunks_),
       block_size_(array.block_size()),
-      states_(std::make_unique<read_state[]>(slots_)) {
+      states_(std::make_unique<read_state[]>(slots_)),
+      buffers_(device.channel_buffers()) {
     for (unsigned k = 0; k < slots_; ++k) states_[k] = {this, k};
     child_done_ = &raid5f_channel::child_came_back;
     set_group_bytes(array.strip_blocks() * block_size_);
@@ -146,9 +147,8 @@ task<error> raid5f_channel::reconstruct_range(place from, iov_view into) {
 }
 
 task<error> raid5f_channel::reconstruct_piece(place from, iov_view into) {
-    buffer_pool& pool = array_.registry().buffers().here();
     const std::size_t bytes = into.size();
-    result<pooled_buffer> buffer = co_await pool.acquire(chunks_ * bytes);
+    result<pooled_buffer> buffer = co_await buffers_.acquire(chunks_ * bytes);
     if (!buffer) co_return buffer.error();
     if (!can_reconstruct(from.leg)) co_return error::posix(EIO);  // not any more
     std::array<iov_view, legs_max> chunks;

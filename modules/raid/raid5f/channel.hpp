@@ -10,6 +10,7 @@
 
 #include "modules/raid/redundant_channel.hpp"
 #include "nacre/memory/iov_view.hpp"
+#include "nacre/memory/reserved_buffers.hpp"
 
 namespace nacre::raid {
 
@@ -63,6 +64,7 @@ private:
     const std::uint64_t stripe_blocks_;
     const std::uint32_t block_size_;
     std::unique_ptr<read_state[]> states_;
+    reserved_buffers buffers_;  // of what is put together again
 };
 
 }  // namespace nacre::raid

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// Blocks that a channel lends: from a device without memory of its own, in the simulator. What
+// lends its own memory is tested with it (modules/malloc).
+#include "test_bdev.hpp"
+
+namespace nacre::test {
+namespace {
+
+constexpr std::uint32_t plain = bit(opcode::read) | bit(opcode::write) | bit(opcode::abort);
+using requests = std::vector<request>;
+
+std::byte pattern(std::size_t i) { return static_cast<std::byte>(i / 512 + i); }
+
+task<result<test_bdev*>> add_filled(bdev_registry& registry, bdev_attributes attributes) {
+    result<test_bdev*> made = co_await add_bdev(registry, std::move(attributes));
+    for (std::size_t i = 0; i < (*made)->bytes.size(); ++i) (*made)->bytes[i] = pattern(i);
+    co_return made;
+}
+
+/// Lends, checks or fills, changes, gives back; the device is as the model says.
+task<void> check_one(bdev_registry& registry, bdev_attributes attributes) {
+    result<test_bdev*> made = co_await add_filled(registry, std::move(attributes));
+    test_bdev& device = **made;
+    user u(registry);
+    std::vector<std::byte> model = device.bytes;
+    for (const populate p : {populate::yes, populate::no}) {
+        for (const commit c : {commit::yes, commit::no}) {
+            device.seen.clear();
+            result<lent_blocks> lent = co_await u.channel.lend(lba(7), block_count(20), p);
+            EXPECT_TRUE(lent);
+            if (!lent) co_return;
+            EXPECT_EQ(lent->bytes().size(), 20U * 512);
+            EXPECT_EQ(lent->first(), lba(7));
+            if (p == populate::yes) {
+                EXPECT_EQ(std::memcmp(lent->bytes().data(), model.data() + 7 * 512, 20 * 512), 0);
+            }
+            EXPECT_EQ(device.seen.empty(), p == populate::no);
+            const auto value = static_cast<std::byte>(c == commit::yes ? 0x77 : 0x66);
+            std::fill(lent->bytes().begin(), lent->bytes().end(), value);
+            result<> back = co_await lent->give_back(c);
+            EXPECT_TRUE(back);
+            EXPECT_FALSE(lent->held());
+            if (c == commit::yes) std::fill_n(model.begin() + 7 * 512, 20 * 512, value);
+            EXPECT_EQ(device.bytes, model);
+        }
+    }
+    EXPECT_EQ(device.odd_buffers, 0U);
+    EXPECT_EQ(registry.buffers().here().buffers_in_use(), 0U);
+    io_statistics s = co_await device.collect_statistics();
+    EXPECT_EQ(s.of(opcode::zcopy).operations, 4U);
+    EXPECT_EQ(s.of(opcode::read).bytes, 2U * 20 * 512);
+    EXPECT_EQ(s.of(opcode::write).bytes, 2U * 20 * 512);
+    outcome<> removed = co_await registry.remove("t");
+    EXPECT_TRUE(removed);
+}
+
+task<void> check_kinds(bdev_registry& registry) {
+    bdev_attributes a = attributes_of("t", 256, 512, plain);
+    co_await check_one(registry, a);
+    a.optimal_boundary = block_count(10);
+    co_await check_one(registry, a);
+    a.buffer_alignment = 4096;  // pieces of an aligned buffer are not
+    co_await check_one(registry, a);
+    a.optimal_boundary = block_count();
+    a.transfer_bytes_max = 1536;
+    co_await check_one(registry, a);
+}
+
+TEST(bdev_lending, reads_before_and_writes_after_where_the_device_has_no_memory) {
+    simulate(&check_kinds);
+}
+
+task<void> check_units(bdev_registry& registry) {
+    bdev_attributes a = attributes_of("t", 256, 512, plain);
+    a.write_unit = block_count(8);
+    result<test_bdev*> made = co_await add_filled(registry, a);
+    user u(registry);
+    result<lent_blocks> lent = co_await u.channel.lend(lba(7), block_count(8), populate::no);
+    EXPECT_EQ(errno_of(lent ? result<>() : fail(lent.error())), EINVAL);
+    lent = co_await u.channel.lend(lba(8), block_count(24), populate::yes);
+    EXPECT_TRUE(lent);
+    if (!lent) co_return;
+    result<> back = co_await lent->give_back(commit::yes);
+    EXPECT_TRUE(back);
+    EXPECT_EQ((*made)->seen,
+              (requests{{opcode::read, 8, 24, false}, {opcode::write, 8, 24, false}}));
+}
+
+TEST(bdev_lending, writes_whole_units) { simulate(&check_units); }
+
+int refusal(const result<lent_blocks>& r) { return r ? 0 : r.error().to_errno(); }
+
+task<result<>> answer_later(test_bdev& device) {
+    co_await settle();
+    device.answer_held(0, EIO);
+    co_return result<>();
+}
+
+task<void> check_refusals(bdev_registry& registry) {
+    result<test_bdev*> made = co_await add_filled(registry, attributes_of("t", 4096, 512, plain));
+    test_bdev& device = **made;
+    user u(registry);
+    result<lent_blocks> lent = co_await u.channel.lend(lba(4000), block_count(97), populate::no);
+    EXPECT_EQ(refusal(lent), ERANGE);
+    lent = co_await u.channel.lend(lba(4096), block_count(1), populate::no);
+    EXPECT_EQ(refusal(lent), ERANGE);
+    lent = co_await u.channel.lend(lba(0), block_count(0), populate::no);
+    EXPECT_EQ(refusal(lent), EINVAL);
+    lent = co_await u.channel.lend(lba(0), block_count(2049), populate::no);  // 1 MiB and more
+    EXPECT_EQ(refusal(lent), EINVAL);
+    {
+        user reader(registry, "t", access::read);
+        lent = co_await reader.channel.lend(lba(0), block_count(1), populate::yes);
+        EXPECT_EQ(refusal(lent), EBADF);
+    }
+    // What fails before is not lent, and what fails after was given back.
+    device.hold = true;
+    scope answering;
+    answering.spawn(answer_later(device));
+    lent = co_await u.channel.lend(lba(3), block_count(4), populate::yes);
+    EXPECT_EQ(refusal(lent), EIO);
+    lent = co_await u.channel.lend(lba(3), block_count(4), populate::no);
+    EXPECT_TRUE(lent);
+    if (!lent) co_return;
+    answering.spawn(answer_later(device));
+    result<> back = co_await lent->give_back(commit::yes);
+    EXPECT_EQ(errno_of(back), EIO);
+    EXPECT_FALSE(lent->held());
+    result<> joined = co_await answering.join();
+    EXPECT_TRUE(joined);
+    EXPECT_EQ(registry.buffers().here().buffers_in_use(), 0U);
+
+    result<test_bdev*> reading =
+        co_await add_bdev(registry, attributes_of("r", 256, 512, bit(opcode::read)));
+    EXPECT_FALSE((*reading)->supports(opcode::zcopy));
+    user r(registry, "r");
+    lent = co_await r.channel.lend(lba(0), block_count(1), populate::yes);
+    EXPECT_EQ(refusal(lent), ENOTSUP);
+}
+
+TEST(bdev_lending, refuses_what_it_cannot_lend_and_hands_failures_up) { simulate(&check_refusals); }
+
+// --- With locks, limits and removal --------------------------------------------------------------
+
+struct progress {
+    bool locked = false;
+    bool lent = false;
+    bool removed = false;
+};
+
+task<result<>> lock_and_note(user& u, std::uint64_t first, progress& p) {
+    result<range_lock> lock = co_await u.channel.lock_range(lba(first), block_count(4));
+    EXPECT_TRUE(lock);
+    p.locked = true;
+    if (lock) co_await lock->release();
+    co_return result<>();
+}
+
+task<result<>> lend_and_note(user& u, std::uint64_t first, progress& p) {
+    result<lent_blocks> lent = co_await u.channel.lend(lba(first), block_count(4), populate::yes);
+    p.lent = true;
+    EXPECT_TRUE(lent);
+    if (!lent) co_return result<>();
+    result<> back = co_await lent->give_back(commit::yes);
+    EXPECT_TRUE(back);
+    co_return result<>();
+}
+
+task<void> check_locks(bdev_registry& registry) {
+    result<test_bdev*> made = co_await add_filled(registry, attributes_of("t", 256, 512, plain));
+    EXPECT_TRUE(made);
+    user u(registry);
+    progress p;
+    scope others;
+    // A lock waits for what is lent, and what is written by giving it back does not wait for it.
+    result<lent_blocks> lent = co_await u.channel.lend(lba(10), block_count(4), populate::yes);
+    EXPECT_TRUE(lent);
+    if (!lent) co_return;
+    others.spawn(lock_and_note(u, 13, p));
+    co_await settle();
+    EXPECT_FALSE(p.locked);
+    result<> back = co_await lent->give_back(commit::yes);
+    EXPECT_TRUE(back);
+    co_await settle();
+    EXPECT_TRUE(p.locked);
+    // And nothing is lent of what is locked, though something beside it is.
+    result<range_lock> lock = co_await u.channel.lock_range(lba(100), block_count(8));
+    EXPECT_TRUE(lock);
+    others.spawn(lend_and_note(u, 98, p));
+    lent = co_await u.channel.lend(lba(90), block_count(8), populate::yes);
+    EXPECT_TRUE(lent);
+    co_await settle();
+    EXPECT_FALSE(p.lent);
+    co_await lock->release();
+    if (lent) back = co_await lent->give_back(commit::no);
+    result<> joined = co_await others.join();
+    EXPECT_TRUE(joined);
+    EXPECT_TRUE(p.lent);
+}
+
+TEST(bdev_lending, keeps_to_range_locks) { simulate(&check_locks); }
+
+task<void> check_limits(bdev_registry& registry) {
+    result<test_bdev*> made = co_await add_filled(registry, attributes_of("t", 256, 512, plain));
+    user u(registry);
+    rate_limits limits;
+    limits.rw_ios_per_sec = 1000;
+    co_await (*made)->set_rate_limits(limits);
+    const std::uint64_t began = thread::current()->now_ns();
+    for (int i = 0; i < 100; ++i) {
+        result<lent_blocks> lent = co_await u.channel.lend(lba(1), block_count(4), populate::yes);
+        EXPECT_TRUE(lent);
+        if (!lent) co_return;
+        result<> back = co_await lent->give_back(commit::yes);
+        EXPECT_TRUE(back);
+    }
+    const std::uint64_t took = thread::current()->now_ns() - began;
+    EXPECT_GT(took, 90'000'000U);
+    EXPECT_LT(took, 120'000'000U);
+}
+
+TEST(bdev_lending, counts_against_limits_once) { simulate(&check_limits); }
+
+task<result<>> remove_and_note(bdev_registry& registry, progress& p) {
+    outcome<> removed = co_await registry.remove("t");
+    EXPECT_TRUE(removed);
+    p.removed = true;
+    co_return result<>();
+}
+
+task<void> check_removal(bdev_registry& registry) {
+    result<test_bdev*> made = co_await add_filled(registry, attributes_of("t", 256, 512, plain));
+    EXPECT_TRUE(made);
+    user u(registry);
+    u.channel.set_timeout(1'000'000);  // lent blocks have none
+    progress p;
+    result<lent_blocks> lent = co_await u.channel.lend(lba(10), block_count(4), populate::yes);
+    EXPECT_TRUE(lent);
+    if (!lent) co_return;
+    result<> slept = co_await sleep_for(10'000'000);
+    EXPECT_TRUE(slept);
+    scope removing;
+    removing.spawn(remove_and_note(registry, p));
+    co_await settle();
+    EXPECT_FALSE(p.removed);
+    lent->bytes()[0] = std::byte{1};  // it is still there
+    result<> back = co_await lent->give_back(commit::yes);
+    EXPECT_EQ(errno_of(back), ENODEV);
+    result<> joined = co_await removing.join();
+    EXPECT_TRUE(joined);
+    EXPECT_TRUE(p.removed);
+}
+
+TEST(bdev_lending, holds_up_the_removal_of_the_bdev) { simulate(&check_removal); }
+
+task<void> forget(bdev_registry& registry) {
+    result<test_bdev*> made = co_await add_filled(registry, attributes_of("t", 256, 512, plain));
+    EXPECT_TRUE(made);
+    user u(registry);
+    {
+        result<lent_blocks> lent = co_await u.channel.lend(lba(10), block_count(4), populate::no);
+        EXPECT_TRUE(lent);
+    }
+}
+
+TEST(bdev_lending_death, is_not_forgotten) {
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+    EXPECT_DEATH(sim::with_registry(real_world(), &forget, 1), "loan_ == nullptr");
+}
+
+}  // namespace
+}  // namespace nacre::test
