@@ -5,7 +5,7 @@
 //
 //     example_mirror perf --bdev 'mirror:///m0?base=null:///a?size=1GiB,null:///b?size=1GiB'
 //     example_mirror serve, then
-//     example_mirror rpc rs_raid1_create name=m0 base_bdevs=malloc0,malloc1
+//     example_mirror rpc rs_raid1_create name=m0 children=malloc0,malloc1
 //
 // A leg that fails, or goes away, is left behind before anybody is told that a write is done, so no
 // read finds old data on it. But nothing is written down: after a restart it would be a leg as any
@@ -34,14 +34,14 @@ constexpr unsigned legs_max = 3;
 
 struct mirror_options {
     std::string name;
-    std::vector<std::string> base_bdevs;
+    std::vector<std::string> children;
     std::optional<nacre::uuid> uuid;
 
     static std::span<const json::field> fields() {
         using self = mirror_options;
         static constexpr json::field table[] = {
             json::required<&self::name>("name", "Name of the new bdev"),
-            json::required<&self::base_bdevs>("base_bdevs", "Names of 2 or 3 bdevs of one size"),
+            json::required<&self::children>("children", "Names of 2 or 3 bdevs of one size"),
             json::optional<&self::uuid>("uuid", "UUID of the new bdev; generated if absent"),
         };
         return table;
@@ -59,7 +59,7 @@ public:
 
     static outcome<std::shared_ptr<bdev>> make(bdev_registry& registry, mirror_options options) {
         std::vector<bdev_desc> legs;
-        for (const std::string& name : options.base_bdevs) {
+        for (const std::string& name : options.children) {
             outcome<bdev_desc> leg = layer_bdev::open_base(registry, name, kind.name);
             if (!leg) return fail(std::move(leg.error()));
             legs.push_back(std::move(*leg));
@@ -153,7 +153,7 @@ public:
     json::value information() const override {
         json::array legs;
         for (unsigned k = 0; k < legs_.size(); ++k)
-            legs.push_back(json::object{{"name", options().base_bdevs[k]}, {"alive", is_alive(k)}});
+            legs.push_back(json::object{{"name", options().children[k]}, {"alive", is_alive(k)}});
         return json::object{{"mirror", json::object{{"legs", std::move(legs)}}}};
     }
 
@@ -175,7 +175,7 @@ private:
         } while (!alive_.compare_exchange_weak(legs, legs & ~(1U << k)));
         if ((legs >> k & 1) != 0)
             log::error("mirror",
-                       fmt::format("{}: goes on without {}", name(), options().base_bdevs[k]));
+                       fmt::format("{}: goes on without {}", name(), options().children[k]));
         return true;
     }
 

@@ -26,13 +26,13 @@ def nacre(*arguments, **options):
 class Daemon:
     """`nacre serve --json`, ready when the constructor returns. A context manager: ends it."""
 
-    def __init__(self, *arguments, folder=None, **options):
+    def __init__(self, *arguments, folder=None, program=NACRE, **options):
         self.own_folder = folder is None
         self.folder = folder or tempfile.mkdtemp(prefix="nacre-")
         if not any(a in arguments for a in ("-r", "--rpc-socket", "--data", "--quickstart")):
             arguments = ("-r", os.path.join(self.folder, "rpc.sock"), *arguments)
         self.log = open(os.path.join(self.folder, "log"), "ab+")
-        self.process = subprocess.Popen([NACRE, "serve", "--json", *arguments],
+        self.process = subprocess.Popen([program, "serve", "--json", *arguments],
                                         stdout=subprocess.PIPE, stderr=self.log, cwd=self.folder,
                                         **options)
         line = self.process.stdout.readline()

@@ -209,6 +209,51 @@ TEST(metadata_malloc, checks_generates_and_strips_separate_protection_informatio
     run(&check_dix);
 }
 
+/// What is lent is a copy, so nothing reaches the disk unchecked.
+task<void> check_lending(bdev_registry& registry) {
+    opened o = co_await open(registry, options_of(8, true, 1));
+    const protection_format format = o.channel.device().attributes().protected_blocks();
+    result<lent_blocks> lent = co_await o.channel.lend(lba(3), block_count(2), populate::yes);
+    EXPECT_TRUE(lent);
+    if (!lent) co_return;
+    const std::span<std::byte> bytes = lent->bytes();
+    EXPECT_EQ(bytes.size(), 2U * 520);
+    std::fill(bytes.begin(), bytes.end(), std::byte{7});
+    const iov_view blocks(bytes.data(), bytes.size());
+    generate_protection(format, blocks, {.reference = 4});  // of other blocks
+    result<> r = co_await lent->give_back(commit::yes);
+    EXPECT_TRUE(is_status(r, 0x84));
+    lent = co_await o.channel.lend(lba(3), block_count(2), populate::yes);
+    EXPECT_TRUE(lent);
+    if (!lent) co_return;
+    EXPECT_EQ(lent->bytes()[0], std::byte{0});  // it was not written
+    std::fill(lent->bytes().begin(), lent->bytes().end(), std::byte{7});
+    const iov_view good(lent->bytes().data(), lent->bytes().size());
+    generate_protection(format, good, {.reference = 3});
+    r = co_await lent->give_back(commit::yes);
+    EXPECT_TRUE(r);
+    co_await close(registry, o);
+
+    // Apart, it is made for what comes without.
+    o = co_await open(registry, options_of(8, false, 1));
+    lent = co_await o.channel.lend(lba(3), block_count(2), populate::no);
+    EXPECT_TRUE(lent);
+    if (!lent) co_return;
+    EXPECT_EQ(lent->bytes().size(), 1024U);
+    std::fill(lent->bytes().begin(), lent->bytes().end(), std::byte{9});
+    r = co_await lent->give_back(commit::yes);
+    EXPECT_TRUE(r);
+    lent = co_await o.channel.lend(lba(3), block_count(2), populate::yes);  // which checks it
+    EXPECT_TRUE(lent);
+    if (!lent) co_return;
+    EXPECT_EQ(lent->bytes()[1023], std::byte{9});
+    r = co_await lent->give_back(commit::no);
+    EXPECT_TRUE(r);
+    co_await close(registry, o);
+}
+
+TEST(metadata_malloc, checks_what_was_lent_when_it_comes_back) { run(&check_lending); }
+
 task<void> check_refusals(bdev_registry& registry) {
     std::vector<std::pair<malloc_options, int>> bad;
     bad.emplace_back(options_of(12, false, 0), EINVAL);

@@ -26,7 +26,8 @@ outcome<json::value> options_from_uri(const bdev_kind& kind, uri address) {
     if (std::optional<std::string> base = address.take("base")) {
         const auto field = std::ranges::find_if(fields, [](const json::field& f) {
             const std::string_view name = f.name;
-            return name == "base_bdev" || name == "base_bdevs" || name == "base_bdev_name";
+            return name == "base_bdev" || name == "base_bdevs" || name == "base_bdev_name" ||
+                   name == "children";
         });
         if (field == fields.end())
             return fail(EINVAL, fmt::format("{}: stands on no other bdev, but base={} is given",

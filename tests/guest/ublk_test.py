@@ -222,21 +222,6 @@ class methods(Served):
         self.assertIs(self.call("ublk_destroy_target"), True)
         self.assertFalse(os.path.exists("/dev/ublkb1"))
 
-    def test_carry_out_the_session_that_ironspdk_documents(self):
-        for name in ("malloc0", "malloc1"):
-            self.malloc(name, 64)
-        self.call("bdev_raid_create", name="my_ironspdk_raid1", raid_level="raid1",
-                  base_bdevs=["malloc0", "malloc1"])
-        self.create_target()
-        disk = self.start("my_ironspdk_raid1", queue_depth=128, num_queues=os.cpu_count())
-        fio(disk, f"--numjobs={os.cpu_count()}", "--rw=randrw", "--bs=4096", "--iodepth=32",
-            "--time_based=1", "--runtime=3")
-        self.stop()
-        self.call("bdev_raid_delete", name="my_ironspdk_raid1")
-        for name in ("malloc1", "malloc0"):
-            self.call("bdev_malloc_delete", name=name)
-        self.assertEqual(self.daemon.stop(), 0)
-
 
 class a_daemon_that_is_killed(Served):
     def setUp(self):
