@@ -209,6 +209,60 @@ TEST(metadata_malloc, checks_generates_and_strips_separate_protection_informatio
     run(&check_dix);
 }
 
+/// Metadata goes where its block goes, and with it.
+task<void> check_company(bdev_registry& registry) {
+    for (const std::int32_t type : {0, 3}) {
+        opened o = co_await open(registry, options_of(16, false, type));
+        const protection_format f = o.channel.device().attributes().protected_blocks();
+        std::vector<std::byte> data = pattern(2 * 512, 1), metadata = pattern(2 * 16, 2);
+        const iov_view from(data.data(), data.size());
+        if (type != 0)
+            generate_protection(f, from, iov_view(metadata.data(), metadata.size()),
+                                {.reference = 77, .application = 5});
+        std::vector<std::byte> got(2 * 512), got_metadata(2 * 16);
+        const iov_view into(got.data(), got.size());
+        result<> r = co_await o.channel.write_with_metadata(lba(3), from, metadata);
+        EXPECT_TRUE(r);
+        r = co_await o.channel.copy(lba(30), lba(3), block_count(2));
+        EXPECT_TRUE(r);
+        r = co_await o.channel.read_with_metadata(lba(30), into, got_metadata);
+        EXPECT_TRUE(r);
+        EXPECT_EQ(got, data);
+        EXPECT_EQ(got_metadata, metadata);  // type 3 says nothing of the place
+        // What the device makes covers metadata of zeros, whatever was there.
+        if (type != 0) {
+            r = co_await o.channel.write(lba(30), from);
+            EXPECT_TRUE(r);
+            r = co_await o.channel.read_with_metadata(lba(30), into, got_metadata);
+            EXPECT_TRUE(r);
+            EXPECT_EQ(std::vector(got_metadata.begin(), got_metadata.begin() + 8),
+                      std::vector<std::byte>(8));
+        }
+        r = co_await o.channel.write_zeroes(lba(3), block_count(1));
+        EXPECT_TRUE(r);
+        r = co_await o.channel.read_with_metadata(lba(3), into, got_metadata);
+        EXPECT_TRUE(r);
+        EXPECT_EQ(std::vector(got_metadata.begin(), got_metadata.begin() + 8),
+                  std::vector<std::byte>(8));
+        EXPECT_EQ(std::vector(got_metadata.begin() + 16, got_metadata.end()),
+                  std::vector(metadata.begin() + 16, metadata.end()));
+        co_await close(registry, o);
+    }
+    // A copy of what was never written is unchecked as that is.
+    opened o = co_await open(registry, options_of(8, false, 1));
+    result<> r = co_await o.channel.copy(lba(30), lba(3), block_count(1));
+    EXPECT_TRUE(r);
+    std::vector<std::byte> got(512), got_metadata(8);
+    const iov_view into(got.data(), got.size());
+    r = co_await o.channel.read_with_metadata(lba(30), into, got_metadata);
+    EXPECT_TRUE(r);
+    EXPECT_EQ(protection_tuple::load(got_metadata.data()),
+              (protection_tuple{0, application_unchecked, reference_unchecked}));
+    co_await close(registry, o);
+}
+
+TEST(metadata_malloc, moves_metadata_with_its_blocks) { run(&check_company); }
+
 /// What is lent is a copy, so nothing reaches the disk unchecked.
 task<void> check_lending(bdev_registry& registry) {
     opened o = co_await open(registry, options_of(8, true, 1));

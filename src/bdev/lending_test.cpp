@@ -201,23 +201,35 @@ task<void> check_locks(bdev_registry& registry) {
 
 TEST(bdev_lending, keeps_to_range_locks) { simulate(&check_locks); }
 
-task<void> check_limits(bdev_registry& registry) {
-    result<test_bdev*> made = co_await add_filled(registry, attributes_of("t", 256, 512, plain));
-    user u(registry);
-    rate_limits limits;
-    limits.rw_ios_per_sec = 1000;
-    co_await (*made)->set_rate_limits(limits);
+/// A hundred times 2 KiB.
+task<std::uint64_t> time_loans(user& u, populate p) {
     const std::uint64_t began = thread::current()->now_ns();
     for (int i = 0; i < 100; ++i) {
-        result<lent_blocks> lent = co_await u.channel.lend(lba(1), block_count(4), populate::yes);
+        result<lent_blocks> lent = co_await u.channel.lend(lba(1), block_count(4), p);
         EXPECT_TRUE(lent);
-        if (!lent) co_return;
+        if (!lent) co_return 0;
         result<> back = co_await lent->give_back(commit::yes);
         EXPECT_TRUE(back);
     }
-    const std::uint64_t took = thread::current()->now_ns() - began;
-    EXPECT_GT(took, 90'000'000U);
-    EXPECT_LT(took, 120'000'000U);
+    co_return thread::current()->now_ns() - began;
+}
+
+task<void> check_limits(bdev_registry& registry) {
+    result<test_bdev*> made = co_await add_filled(registry, attributes_of("t", 256, 512, plain));
+    user u(registry);
+    // Populated is read, and else written, as SPDK has it.
+    constexpr rate_limits ios{.rw_ios_per_sec = 1'000};
+    constexpr rate_limits reads{.r_bytes_per_sec = 2'048'000};
+    constexpr rate_limits writes{.w_bytes_per_sec = 2'048'000};
+    for (const populate p : {populate::yes, populate::no}) {
+        for (const rate_limits& limits : {ios, reads, writes}) {
+            const bool limited = limits == ios || (limits == reads) == (p == populate::yes);
+            co_await (*made)->set_rate_limits(limits);
+            std::uint64_t took = co_await time_loans(u, p);
+            EXPECT_LT(took, 120'000'000U);
+            EXPECT_EQ(took > 90'000'000U, limited);
+        }
+    }
 }
 
 TEST(bdev_lending, counts_against_limits_once) { simulate(&check_limits); }

@@ -191,8 +191,16 @@ private:
         generate_protection(format_, all.view(), tags_);
         EXPECT_EQ(again, blocks);
         // Inserted tuples cover metadata of zeros.
+        into.view().fill(std::byte{0xaa});
         insert_protection(format_, d.view(), into.view(), tags_);
         EXPECT_FALSE(verify_protection(format_, into.view(), tags_, 7));
+        for (std::size_t i = 0; i < inserted.size(); ++i) {
+            const std::size_t in_metadata = i % format_.block_bytes() - format_.data_bytes;
+            if (in_metadata >= format_.metadata_bytes ||
+                in_metadata - format_.tuple_at() < protection_bytes)
+                continue;
+            EXPECT_EQ(inserted[i], std::byte{0}) << i;
+        }
         bytes stripped(data_.size());
         scattered out(stripped, random_);
         EXPECT_FALSE(strip_protection(format_, into.view(), out.view(), tags_, 7));

@@ -151,7 +151,7 @@ task<void> check_order(bdev_registry& registry) {
     result<test_bdev*> made = co_await add_bdev(registry, attributes_of("t"));
     (void)made;
     user u(registry);
-    holder h[4];
+    holder h[4], beside;
     scope locks;
     locks.spawn(take(u, h[0], 0, 4));
     co_await settle();
@@ -161,6 +161,9 @@ task<void> check_order(bdev_registry& registry) {
     locks.spawn(take(u, h[3], 10, 1));  // for nobody
     co_await settle();
     EXPECT_TRUE(h[0].has && !h[1].has && !h[2].has && h[3].has);
+    locks.spawn(take(u, beside, 11, 1));  // begins where that ends
+    co_await settle();
+    EXPECT_TRUE(beside.has);
     co_await h[0].lock.release();
     co_await settle();
     EXPECT_TRUE(h[1].has && !h[2].has);
@@ -171,6 +174,7 @@ task<void> check_order(bdev_registry& registry) {
     (void)joined;
     co_await h[2].lock.release();
     co_await h[3].lock.release();
+    co_await beside.lock.release();
     holder bad;
     result<> taken = co_await take(u, bad, 250, 7);
     EXPECT_EQ(bad.errno_value, ERANGE);
@@ -182,6 +186,73 @@ task<void> check_order(bdev_registry& registry) {
 }
 
 TEST(bdev_range_lock, is_given_first_to_who_came_first) { simulate(&check_order); }
+
+task<void> check_growth(bdev_registry& registry) {
+    result<test_bdev*> made = co_await add_bdev(registry, attributes_of("t", 128));
+    test_bdev& device = **made;
+    user u(registry);
+    std::vector<std::byte> buffer(512);
+    holder all, half;
+    result<> taken = co_await take(u, half, 0, 64);
+    EXPECT_TRUE(half.has);
+    co_await half.lock.release();
+    taken = co_await take(u, all, 0, 128);
+    EXPECT_TRUE(all.has);
+    device.bytes.resize(256 * 512);
+    co_await device.resized(block_count(256));
+    scope asked;
+    asked.spawn(ask_and_note(u, 0, opcode::write, 200, 1, buffer.data()));
+    co_await settle();
+    EXPECT_TRUE(u.answers.empty());
+    co_await all.lock.release();
+    result<> joined = co_await asked.join();
+    EXPECT_EQ(u.answers, (std::vector<user::answer>{{0, 0}}));
+}
+
+TEST(bdev_range_lock, of_everything_grows_with_the_device) { simulate(&check_growth); }
+
+task<result<>> append_and_note(user& u, std::byte* buffer) {
+    const const_iov_view data(buffer, 512);
+    result<lba> r = co_await u.channel.zone_append(lba(64), data);
+    u.answers.push_back({0, r ? 0 : r.error().to_errno()});
+    co_return result<>();
+}
+task<result<>> reset_and_note(user& u) {
+    result<> r = co_await u.channel.zone_manage_all(zone_action::reset);
+    u.answers.push_back({1, errno_of(r)});
+    co_return result<>();
+}
+
+/// Where an append goes, and what an action on all zones changes, is known below only.
+task<void> check_zones(bdev_registry& registry) {
+    bdev_attributes a =
+        attributes_of("t", 256, 512,
+                      bit(opcode::read) | bit(opcode::write) | bit(opcode::zone_append) |
+                          bit(opcode::zone_manage) | bit(opcode::zone_report));
+    a.zoned.zone_size = block_count(64);
+    a.zoned.zone_capacity = block_count(64);
+    result<test_bdev*> made = co_await add_bdev(registry, a);
+    EXPECT_TRUE(made);
+    user u(registry);
+    std::vector<std::byte> buffer(512);
+    holder end_of_zone, other_zone;
+    result<> taken = co_await take(u, end_of_zone, 120, 1);
+    taken = co_await take(u, other_zone, 200, 1);
+    EXPECT_TRUE(end_of_zone.has && other_zone.has);
+    scope asked;
+    asked.spawn(append_and_note(u, buffer.data()));
+    asked.spawn(reset_and_note(u));
+    co_await settle();
+    EXPECT_TRUE(u.answers.empty());
+    co_await end_of_zone.lock.release();
+    co_await settle();
+    EXPECT_EQ(u.answers, (std::vector<user::answer>{{0, 0}}));
+    co_await other_zone.lock.release();
+    result<> joined = co_await asked.join();
+    EXPECT_EQ(u.answers.size(), 2U);
+}
+
+TEST(bdev_range_lock, keeps_out_what_may_write_anywhere_in_a_zone) { simulate(&check_zones); }
 
 task<void> check_removed(bdev_registry& registry) {
     result<test_bdev*> made = co_await add_bdev(registry, attributes_of("t"));

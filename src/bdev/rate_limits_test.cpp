@@ -201,6 +201,27 @@ TEST(bdev_rate_limits, can_be_changed_and_lifted_while_ops_wait) {
     simulate_in_order(&check_lifted);
 }
 
+/// A small op does not overtake a large one that waits for its tokens.
+task<void> check_no_overtaking(bdev_registry& registry) {
+    result<test_bdev*> made = co_await add_bdev(registry, attributes_of("t"));
+    test_bdev& device = **made;
+    user u(registry);
+    co_await device.set_rate_limits({.rw_bytes_per_sec = 16 * mib});  // 16 KiB a slice
+    std::vector<std::byte> buffer(64 * 512);
+    scope asked;
+    for (unsigned i = 0; i < 4; ++i)
+        asked.spawn(ask_and_note(u, i, opcode::read, i, 20, buffer.data()));
+    result<> slept = co_await sleep_for(800'000);  // room for a small one, not for a large one
+    asked.spawn(ask_and_note(u, 9, opcode::read, 9, 1, buffer.data()));
+    result<> joined = co_await asked.join();
+    EXPECT_TRUE(joined);
+    EXPECT_EQ(device.seen.back().first, 9U);
+}
+
+TEST(bdev_rate_limits, keep_the_order_of_large_and_small_ops) {
+    simulate_in_order(&check_no_overtaking);
+}
+
 task<void> check_idle(bdev_registry& registry) {
     result<test_bdev*> made = co_await add_bdev(registry, attributes_of("t"));
     user u(registry);
