@@ -29,11 +29,11 @@ struct nvme_channel::slot : nvme::kernel_request {
     pooled_buffer bounce;
 };
 
-nvme_channel::nvme_channel(bdev& device, const nvme_device& state, buffer_pool& pool,
+nvme_channel::nvme_channel(bdev& device, const nvme_device& state, reserved_buffers buffers,
                            std::unique_ptr<nvme::kernel_queue> queue)
     : module_channel(device),
       state_(state),
-      pool_(pool),
+      buffers_(std::move(buffers)),
       block_bytes_(device.block_size().value()),
       metadata_bytes_(device.attributes().metadata_size),
       queue_(std::move(queue)),
@@ -133,7 +133,7 @@ error nvme_channel::start_report(slot& s) noexcept {
     const std::size_t bytes = std::min<std::uint64_t>(
         nvme::zone_report_head_bytes + zones * nvme::zone_descriptor_bytes,
         std::min<std::uint64_t>(report_bytes_max, device().attributes().transfer_bytes_max));
-    if (s.bounce.empty()) s.bounce = pool_.try_acquire(bytes);
+    if (s.bounce.empty()) s.bounce = buffers_.try_acquire(bytes);
     if (s.bounce.empty()) return error::posix(ENOMEM);
     return send(s, nvme::report_zones(state_.nsid, first * zone, bytes),
                 {.data = s.bounce.data(), .data_bytes = bytes});
@@ -156,7 +156,7 @@ error nvme_channel::send(slot& s, const nvme_command& command, nvme::kernel_data
         d.data = op.data.data();
         if (!op.data.contiguous()) {
             if (d.data_bytes > buffer_pool::bytes_max) return error::posix(EINVAL);
-            s.bounce = pool_.try_acquire(d.data_bytes);
+            s.bounce = buffers_.try_acquire(d.data_bytes);
             if (s.bounce.empty()) return error::posix(ENOMEM);
             if (to_device(s.opcode)) op.data.copy_to(s.bounce.data());
             d.data = s.bounce.data();

@@ -11,7 +11,7 @@
 
 #include "nacre/bdev/bdev.hpp"
 #include "nacre/bdev/module_channel.hpp"
-#include "nacre/memory/buffer_pool.hpp"
+#include "nacre/memory/reserved_buffers.hpp"
 #include "nacre/nvme/kernel_queue.hpp"
 #include "nacre/nvme/spec.hpp"
 
@@ -29,7 +29,7 @@ class nvme_channel final : public module_channel {
 public:
     static constexpr unsigned slot_count = 256;
 
-    nvme_channel(bdev& device, const nvme_device& state, buffer_pool& pool,
+    nvme_channel(bdev& device, const nvme_device& state, reserved_buffers buffers,
                  std::unique_ptr<nvme::kernel_queue> queue);
     ~nvme_channel() override;
 
@@ -49,7 +49,7 @@ private:
     void release(slot& s) noexcept;
 
     const nvme_device& state_;
-    buffer_pool& pool_;
+    reserved_buffers buffers_;
     const std::uint64_t block_bytes_;
     const std::uint32_t metadata_bytes_;  // a block, apart
     std::unique_ptr<nvme::kernel_queue> queue_;

@@ -54,7 +54,7 @@ public:
         outcome<std::unique_ptr<nvme::kernel_queue>> queue =
             nvme::kernel_queue::make(*device_.outside, nvme_channel::slot_count);
         if (!queue) return fail(std::move(queue.error()));
-        return std::make_unique<nvme_channel>(*this, device_, buffers(), std::move(*queue));
+        return std::make_unique<nvme_channel>(*this, device_, channel_buffers(), std::move(*queue));
     }
     task<void> close() override {
         close_files();

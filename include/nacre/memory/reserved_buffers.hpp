@@ -35,6 +35,13 @@ public:
         (void)own_->reserve_chunk();
         return {*own_, bytes, common_->try_acquire(bytes)};
     }
+    /// Empty if it would have to wait for one of its own.
+    [[nodiscard]] pooled_buffer try_acquire(std::size_t bytes) noexcept {
+        pooled_buffer buffer = common_->try_acquire(bytes);
+        if (!buffer.empty()) return buffer;
+        (void)own_->reserve_chunk();
+        return own_->try_acquire(bytes);
+    }
     [[nodiscard]] buffer_pool& common() const noexcept { return *common_; }
 
 private:
