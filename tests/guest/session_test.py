@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# A session that another project documents, as its user types it: an array made by the RPC methods of
-# a module's author, through the plug-in generated for SPDK's rpc.py, and a load on it by ublk. Runs
-# in the guest (tests/guest/run). NACRE_SPDK_SOURCE names a checkout of SPDK; without one the same
-# steps are nacre's own client's.
+# A session that another project documents, as its user types it: an array made by the RPC methods
+# of a module's author, through the plug-in generated for SPDK's rpc.py, and a load on it by ublk.
+# Runs in the guest (tests/guest/run). NACRE_SPDK_SOURCE names a checkout of SPDK; without one
+# the same steps are nacre's own client's.
 
 import os
 import shutil
