@@ -62,13 +62,11 @@ class checker:
             if found in unique:
                 continue
             unique.add(found)
-            counts[found.code] += 1
-            if counts[found.code] <= SHOWN_MAX:
+            counts[found.level, found.code] += 1
+            if counts[found.level, found.code] <= SHOWN_MAX:
                 result.append(found)
-        for code, count in counts.items():
-            if count > SHOWN_MAX:
-                level = next(found.level for found in result if found.code == code)
-                result.append(finding(level, code, "store", f"and {count - SHOWN_MAX} more", None))
+        result += [finding(*kind, "store", f"and {count - SHOWN_MAX} more", None)
+                   for kind, count in counts.items() if count > SHOWN_MAX]
         return result
 
     def claim(self, blob):

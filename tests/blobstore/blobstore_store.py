@@ -254,7 +254,7 @@ class blob:
         need = max(0, min(EXTENTS_PER_PAGE, self.num_clusters - number * EXTENTS_PER_PAGE))
         if len(clusters) > need and not self.store.clean:
             self.wrong("extent-page-length", f"{where}: {len(clusters)} clusters, but the blob ends"
-                       f" after {need}: growing it was interrupted", item.at + 1, "warning")
+                       f" after {need}: resizing it was interrupted", item.at + 1, "warning")
         elif len(clusters) != need:
             self.refuse("extent-page-length", f"{where}: {len(clusters)} clusters, not {need}",
                         item.at + 1)

@@ -309,6 +309,10 @@ CASES = {
     "a blob that is its own parent": (
         lambda i: i.page(CLONE, 0xB9, u64(ID | CLONE)).page(CLONE, FLAGS_AT + 13, b"\1"), 1,
         "parent-loop", "its own ancestor"),
+    "blobs that are each other's parent": (
+        lambda i: i.page(CLONE, 0xB9, u64(ID | LVOL_A)).page(LVOL_A, 0xB9, u64(ID | CLONE)).page(
+            LVOL_A, FLAGS_AT + 13, b"\1").page(CLONE, FLAGS_AT + 13, b"\1"), 1, "parent-loop",
+        "(lvolA): SNAP: the blob is its own ancestor"),
     "a parent of the wrong length": (
         lambda i: b_is(i, internal(b"SNAP", b"abcd"), invalid=7), 1, "xattr-value",
         "b'SNAP' has a value of 4 bytes"),
@@ -501,6 +505,15 @@ class dirty_stores(checks):
 
 
 class made_stores(checks):
+    def test_what_is_found_a_hundred_times_is_told_fifty_times(self):
+        image = unload(fresh(200), [*range(0, 200, 2)], range(13), [])
+        status, findings = spdk_blobstore.check(image)
+        self.assertEqual((status, len(findings)), (1, 51))
+        self.assertEqual(findings[-1]["text"], "and 50 more")
+        self.assertEqual(findings[0]["offset"], 4096 + 5)
+        image = unload(fresh(100), [*range(0, 100, 2)], range(7), [])
+        self.assertEqual(len(spdk_blobstore.check(image)[1]), 50)
+
     def test_a_fresh_store_has_nothing_to_say(self):
         for page in (4096, 8192, 65536):
             with self.subTest(page):
