@@ -12,6 +12,7 @@ import io
 import json
 import os
 import random
+import shutil
 import struct
 import sys
 import tempfile
@@ -20,6 +21,7 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import spdk_blobstore  # noqa: E402
 from blobstore_image import crc32c  # noqa: E402
+from blobstore_store import store  # noqa: E402
 from scratch_store import (extents, flags, fresh, internal, lvol, rle, scratch, table,  # noqa: E402
                            unload, xattr)
 
@@ -75,6 +77,7 @@ SUPER = [
     ("used_cluster_mask_len", {"used_cluster_mask_len": 2}, 2, ""),
     ("used_blobid_mask_start", {"used_blobid_mask_start": 2}, 2, "super-md_start"),
     ("used_blobid_mask_len", {"used_blobid_mask_len": 9}, 2, "super-md_start"),
+    ("used_blobid_mask_len", {"used_blobid_mask_len": 0}, 2, "super-md_start"),
     ("used_blobid_mask_len", {"used_blobid_mask_len": 0, "used_blobid_mask_start": 0}, 1,
      "mask-beyond"),
     ("md_start", {"md_start": 3}, 2, ""),
@@ -106,6 +109,9 @@ CASES = {
         lambda i: i.poke(4097, u32(63)), 1, "mask-length", "length: 63 bits, not 64"),
     "a cluster mask longer than the clusters, as growing leaves it": (
         lambda i: i.poke(8193, u32(65)), 0, "~mask-length", "interrupted"),
+    "a cluster mask longer than the clusters, and wrong": (
+        lambda i: i.poke(8193, u32(65)).bits(1, [20]), 1, "~mask-length leaked-cluster",
+        "cluster 20 is marked"),
     "a page marked that nobody uses": (
         lambda i: i.bits(0, [20]), 1, "leaked-page", "page 20 is marked"),
     "a page used but not marked": (
@@ -159,9 +165,13 @@ CASES = {
             FREE, owner=SNAP, sequence=1), 1, "chain-id leaked-page", "id 0x100000004"),
     "a chain of two pages": (
         lambda i: i.page(LVOL_B, 4088, u32(FREE)).bits(0, [FREE]).put(
-            FREE, xattr(b"big", b"x" * 3000), owner=LVOL_B, sequence=1), 0, "", ""),
+            FREE, xattr(b"big", b"x" * 4060), owner=LVOL_B, sequence=1), 0, "", ""),
+    "a descriptor in the last five bytes of a page": (
+        lambda i: i.page(LVOL_B, 4088, u32(FREE)).bits(0, [FREE]).put(
+            FREE, xattr(b"big", b"x" * 4055), b"\t\0\0\0\0", owner=LVOL_B, sequence=1), 1,
+        "descriptor-type", "type 9"),
     "a stray byte after the descriptors": (
-        lambda i: i.page(LVOL_B, 4087, b"x"), 1, "stray-bytes", "1 bytes after the last"),
+        lambda i: i.page(LVOL_B, 4087, b"x"), 1, "stray-bytes", "the first at byte 4087"),
     "a stray byte in a free page": (
         lambda i: i.poke(i.page_offset(50) + 100, b"x"), 1, "stray-page", "md page 50"),
     "a deleted blob's root left behind": (
@@ -237,6 +247,8 @@ CASES = {
     # Extents
     "a blob of runs instead of a table": (
         lambda i: b_rle(i, (0, 3), (12, 1), (0, 6), (13, 1), (0, 5)), 0, "", ""),
+    "a run that ends with the store": (
+        lambda i: b_rle(i, (62, 2)).bits(1, [12, 13], False).bits(1, [62, 63]), 0, "", ""),
     "an empty run": (
         lambda i: b_rle(i, (0, 3), (12, 1), (0, 6), (13, 1), (14, 0)), 1, "rle-run", "is empty"),
     "a run past the end": (
@@ -263,6 +275,18 @@ CASES = {
     "a table in two parts with absent extent pages": (
         lambda i: b_table(i, table(1300, (0, 1)) + table(1300, (8, 1), (0, 1))).put(
             EXTENTS_B, extents(512, [0] * 510 + [12, 13]), owner=LVOL_A), 0, "", ""),
+    "a table whose last extent page is not full": (
+        lambda i: b_table(i, table(1300, (0, 2), (8, 1))).put(
+            EXTENTS_B, extents(1024, [0] * 274 + [12, 13]), owner=LVOL_B), 0, "", ""),
+    "an extent page of more than 512": (
+        lambda i: b_extents(b_table(i, table(600, (8, 1), (0, 1))), *[0] * 513), 1,
+        "extent-page-length ...", "EXTENT_PAGE: length 2056"),
+    "an extent page of half a number": (
+        lambda i: i.page(EXTENTS_B, 17, u32(70)), 1, "extent-page-length ...",
+        "EXTENT_PAGE: length 70"),
+    "an extent page of a thick blob too long after a crash": (
+        lambda i: b_extents(b_is(i.super(clean=0), invalid=4, clusters=2), 12, 13, 0), 0,
+        "~extent-page-length", "the blob ends after 2"),
     "an extent page that starts elsewhere": (
         lambda i: i.page(EXTENTS_B, 21, u32(512)), 1, "extent-page-start",
         "start_cluster_idx 512, not 0"),
@@ -329,6 +353,8 @@ CASES = {
         lambda i: i.page(STORE, 58, b"G"), 1, "lvstore-uuid", "uuid: b'G"),
     "an lvolstore's name without an end": (
         lambda i: i.page(STORE, 0x70, b"x"), 1, "lvstore-name", "does not end in a zero"),
+    "an lvolstore's super blob that is thin": (
+        lambda i: i.page(STORE, FLAGS_AT + 5, b"\5"), 0, "~lvstore-super-blob", "thick and empty"),
     "an lvol without a name": (
         lambda i: i.page(LVOL_B, NAME_AT + 9, b"n0me"), 1, "lvol-name", "name: missing"),
     "an lvol with an empty name": (
@@ -349,9 +375,10 @@ def swap(image, one, other):
     return image.poke(a, second).poke(b, first)
 
 
-def b_is(image, more=b"", invalid=5):
+def b_is(image, more=b"", invalid=5, clusters=16):
     """lvolB with another descriptor."""
-    return image.put(LVOL_B, flags(invalid), lvol(b"b", 0xB), more, table(16, (EXTENTS_B, 1)))
+    return image.put(LVOL_B, flags(invalid), lvol(b"b", 0xB), more,
+                     table(clusters, (EXTENTS_B, 1)))
 
 
 def b_table(image, extent_table):
@@ -390,6 +417,10 @@ class super_block_fields(checks):
                 self.expect(real().super(**fields), status, f"{own} {more}",
                             f"super block: {name}: ")
 
+    def test_the_offset_is_that_of_the_field(self):
+        _, findings = spdk_blobstore.check(real().super(size=(64 << 20) + 4096))
+        self.assertEqual([one["offset"] for one in findings], [80])
+
     def test_a_changed_byte_is_the_checksum_s_affair(self):
         self.expect(real().poke(2000, b"x"), 2, "super-crc", "but the bytes have")
 
@@ -400,6 +431,34 @@ class super_block_fields(checks):
 
 class corruptions(checks):
     """Its tests are CASES."""
+
+
+# The cases after which a load refuses a blob; after all others each opens.
+REFUSED = {
+    "an extent page marked as a blob", "two roots swapped", "a root with a sequence number",
+    "a chain that leaves the pages", "a chain that bites its tail", "a chain into an empty page",
+    "a chain into another blob's extent page", "a chain's second page of another blob",
+    "an extent page whose bytes changed", "two extent pages swapped",
+    "a descriptor longer than its page", "EXTENT_PAGE in a chain",
+    "an xattr of the wrong length", "FLAGS of the wrong length", "FLAGS that do not come first",
+    "an unknown bit of invalid_flags", "a thin blob that says it is not",
+    "an external snapshot without its name", "a run past the end",
+    "runs that are no multiple of 8", "a table beside runs", "a table of the wrong length",
+    "a table of too few extent pages", "a table that runs on", "an extent page run of two",
+    "an extent page out of range", "tables that disagree", "an extent page of more than 512",
+    "an extent page of half a number", "an extent page that starts elsewhere",
+    "an extent page too short", "an extent page too long in a clean store",
+    "an extent page in the middle of a chain", "an extent page with a sequence number",
+    "a cluster of the metadata", "a parent of the wrong length", "a parent that cannot be opened",
+}
+
+
+class refusals(unittest.TestCase):
+    def test_blobs_that_a_load_refuses_are_told_from_those_that_are_only_wrong(self):
+        for sentence, (change, *_) in CASES.items():
+            with self.subTest(sentence):
+                blobs = store(change(real())).blobs.values()
+                self.assertEqual(all(blob.opens for blob in blobs), sentence not in REFUSED)
 
 
 def case(change, *expected):
@@ -520,6 +579,11 @@ class made_stores(checks):
                 image = fresh(40, cluster_size=1 << 20, md_page_size=page)
                 self.expect(image, 0, "", "not unloaded cleanly")
 
+    def test_the_smallest_stores(self):
+        self.expect(fresh(1), 0, "")
+        self.expect(fresh(20, cluster_size=4096, md_len=16), 0, "")
+        self.expect(fresh(20, cluster_size=4096, md_len=17), 2, "super-md_len")
+
     def big_pages(self):
         image = fresh(40, md_page_size=8192).put(0, flags(4), xattr(b"a", b""), table(2, (1, 1)))
         return unload(image.put(1, extents(0, [30, 31]), owner=0), [0, 1], [*range(6), 30, 31], [0])
@@ -545,6 +609,14 @@ class made_stores(checks):
 
 
 class commands(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.folder.cleanup)
+        cls.image = os.path.join(cls.folder.name, "lvstore.img")
+        with gzip.open(IMAGE, "rb") as whole, open(cls.image, "wb") as out:
+            shutil.copyfileobj(whole, out)
+
     def run_command(self, *arguments):
         out, errors = io.TextIOWrapper(io.BytesIO()), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
@@ -557,10 +629,8 @@ class commands(unittest.TestCase):
         return status, json.loads(out)
 
     def file(self, image, length=None):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        path = os.path.join(folder.name, "image")
-        with open(path, "wb") as out:
+        handle, path = tempfile.mkstemp(dir=self.folder.name)
+        with open(handle, "wb") as out:
             out.write(image.bytes)
             out.truncate(length or image.size)
         return path
@@ -574,7 +644,7 @@ class commands(unittest.TestCase):
     def test_every_volume_of_the_real_image_reads_back(self):
         with open(TABLE, encoding="utf-8") as lines:
             rows = [line.rstrip("\n").split("\t") for line in lines if not line.startswith("#")]
-        blobs = {blob["name"]: blob for blob in self.json("list", IMAGE)[1]}
+        blobs = {blob["name"]: blob for blob in self.json("list", self.image)[1]}
         self.assertEqual(set(blobs), {row[0] for row in rows[1:]} | {"lvs0"})
         for name, uuid, kind, parent, allocated, size, total in rows[1:]:
             with self.subTest(name):
@@ -586,17 +656,17 @@ class commands(unittest.TestCase):
                 self.assertEqual(blob["parent"],
                                  None if parent == "-" else blobs[parent]["id"])
                 for called in (name, uuid, blob["id"]):
-                    self.assertEqual(self.run_command("read", IMAGE, called, "--sha256")[1],
+                    self.assertEqual(self.run_command("read", self.image, called, "--sha256")[1],
                                      total.encode("ascii") + b"\n")
-        data = self.run_command("read", IMAGE, "lvolA")[1]
+        data = self.run_command("read", self.image, "lvolA")[1]
         self.assertEqual(hashlib.sha256(data).hexdigest(), rows[1][6])
 
     def test_info_and_dump_say_what_is_there(self):
-        _, info = self.json("info", IMAGE)
+        _, info = self.json("info", self.image)
         self.assertEqual(info["lvstore"], {"name": "lvs0",
                                            "uuid": "8b2fd60a-df72-4cd8-ae9d-eb9c706f9e53"})
         self.assertEqual((info["data_clusters"], info["free_clusters"]), (63, 50))
-        _, dump = self.json("dump", IMAGE, "cloneA")
+        _, dump = self.json("dump", self.image, "cloneA")
         self.assertEqual(dump["cluster_runs"], [{"first": 5, "count": 1, "device_cluster": 11}])
         self.assertEqual([item[0] for item in dump["descriptors"]],
                          ["FLAGS", "XATTR", "XATTR", "XATTR_INTERNAL", "EXTENT_TABLE"])
@@ -613,7 +683,7 @@ class commands(unittest.TestCase):
         self.assertEqual(status, 2)
         self.assertIn("super block: signature: ", errors)
         self.assertEqual(self.run_command("check", "/does/not/exist")[0], 2)
-        self.assertEqual(self.run_command("read", IMAGE, "nobody")[0], 2)
+        self.assertEqual(self.run_command("read", self.image, "nobody")[0], 2)
 
     def test_a_truncated_archive_is_unusable(self):
         with open(IMAGE, "rb") as whole:
@@ -647,6 +717,20 @@ class commands(unittest.TestCase):
         self.assertEqual(self.run_command("check", path)[0], 0)
         data = self.run_command("read", path, "0x100000002")[1]
         self.assertEqual(data, b"p" * 65536 + bytes(65536))
+
+    def test_what_a_parent_ended_before_does_not_come_from_further_up(self):
+        image = fresh(20).put(0, flags(4, 1), rle((10, 2)))
+        image.put(1, flags(3, 1), internal(b"SNAP", ID), rle((0, 1)))
+        image.put(2, flags(3), internal(b"SNAP", ID | 1), rle((0, 3), (12, 1)))
+        image.put(3, flags(3), internal(b"SNAP", ID | 9), rle((0, 1)))
+        image.bytes = image.bytes.ljust(20 * 65536, b"\0")
+        path = self.file(image.poke(10 * 65536, b"p" * 131072).poke(12 * 65536, b"own"))
+        data = self.run_command("read", path, "0x100000002")[1]
+        self.assertEqual(data, b"p" * 65536 + bytes(131072) + b"own" + bytes(65533))
+        self.assertEqual(self.json("list", path)[1][2]["allocated"], 1)
+        status, _, errors = self.run_command("read", path, "0x100000003")
+        self.assertEqual(status, 2)
+        self.assertIn("its parent 0x100000009 cannot be opened", errors)
 
     def test_a_sparse_tebibyte_is_checked_without_reading_it(self):
         image = fresh(1 << 18, cluster_size=4 << 20)

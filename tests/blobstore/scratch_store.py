@@ -120,7 +120,9 @@ def fresh(clusters, cluster_size=65536, md_page_size=4096, md_len=None):
         return -(-(5 + -(-bits // 8)) // md_page_size)
     pages, need = mask_pages(md_len), mask_pages(clusters)
     blobids = 1 + pages + max(pages, need)
-    return scratch(bytes(2 * cluster_size), clusters * cluster_size).super(
+    head = min(2 * cluster_size + (blobids + pages + md_len) * md_page_size,
+               clusters * cluster_size)
+    return scratch(bytes(head), clusters * cluster_size).super(
         signature=b"SPDKBLOB", version=3, length=STRUCTURE, clean=0, super_blob=NONE_BLOB,
         cluster_size=cluster_size, used_page_mask_start=1, used_page_mask_len=pages,
         used_cluster_mask_start=1 + pages, used_cluster_mask_len=need, md_start=blobids + pages,
