@@ -314,8 +314,8 @@ CASES = {
     "a cluster that one blob owns twice": (
         lambda i: i.page(EXTENTS_B, EXTENT_AT, u32(12)), 1, "shared-cluster",
         "cluster 0 of blob 0x100000003 (lvolB) and as cluster 3 of"),
-    "a cluster of the metadata": (
-        lambda i: i.poke(0, b"S").page(EXTENTS_B, EXTENT_AT + 12, u32(64)), 1,
+    "a cluster past the end": (
+        lambda i: i.page(EXTENTS_B, EXTENT_AT + 12, u32(64)), 1,
         "cluster-range leaked-cluster", "is cluster 64, not one of 1 to 63"),
     "an extent page that two blobs own": (
         lambda i: i.page(CLONE, 0xCE, u32(EXTENTS_A)), 1,
@@ -449,8 +449,27 @@ REFUSED = {
     "an extent page of half a number", "an extent page that starts elsewhere",
     "an extent page too short", "an extent page too long in a clean store",
     "an extent page in the middle of a chain", "an extent page with a sequence number",
-    "a cluster of the metadata", "a parent of the wrong length", "a parent that cannot be opened",
+    "a cluster past the end", "a parent of the wrong length", "a parent that cannot be opened",
 }
+
+
+class offsets(unittest.TestCase):
+    def test_a_finding_says_which_byte_is_wrong(self):
+        for sentence, code, at in (
+                ("a mask shorter than the pages", "mask-length", 0x1001),
+                ("a cluster mask longer than the clusters, and wrong", "mask-length", 0x2001),
+                ("a cluster mask longer than the clusters, and wrong", "leaked-cluster", 0x2007),
+                ("a stray byte after the descriptors", "stray-bytes", 0x7FF7),
+                ("FLAGS of the wrong length", "flags-length", 0x7011),
+                ("an xattr of the wrong length", "xattr-length", 0x702E),
+                ("an extent page too short", "extent-page-length", 0xC011),
+                ("an extent page too long after a crash", "extent-page-length", 0xC011),
+                ("a cluster past the end", "cluster-range", 0xC025),
+                ("an extent page that two blobs own", "shared-page", 0xA000),
+                ("a cluster that two blobs own", "shared-cluster", 9 << 20)):
+            with self.subTest(sentence):
+                _, findings = spdk_blobstore.check(CASES[sentence][0](real()))
+                self.assertIn((code, at), [(one["code"], one["offset"]) for one in findings])
 
 
 class refusals(unittest.TestCase):
@@ -601,6 +620,11 @@ class made_stores(checks):
         self.assertEqual(image.field("used_blobid_mask_start"), start + 2)
         image.poke((start + 2) * 4096 - 1, b"x")
         self.expect(unload(image, [], range(41), []), 2, "super-md_len")
+
+    def test_clusters_of_the_metadata_belong_to_no_blob(self):
+        self.expect(fresh(40).put(0, flags(0), rle((2, 1))), 1, "cluster-range",
+                    "is cluster 2, not one of 3 to 39")
+        self.expect(fresh(40).put(0, flags(0), rle((3, 1))), 0, "")
 
     def test_runs_that_claim_more_than_the_store_has_end(self):
         image = fresh(20).put(0, flags(0), rle((5, 15), (5, 15), (5, 0xFFFFFFFF)))
