@@ -266,7 +266,7 @@ void file::scribble(const io_request& request, prng& dice) {
     // Within the size: a write that fails does not make the file grow.
     const std::uint64_t end = std::min(r.offset + r.length, size_);
     for (std::uint64_t at = r.offset; at < end;) {
-        const std::uint64_t next = std::min(end, align_down(at, sector_bytes) + sector_bytes);
+        const std::uint64_t next = std::min(end, align_down(at, atomic_bytes_) + atomic_bytes_);
         if (dice.below(2) == 0) {
             record sector{++newest_, at, next - at, {}};
             if (!r.data.empty())
@@ -300,14 +300,14 @@ void file::add_in_flight(const io_request& request) {
 
 void file::settle_torn(const record& r, prng& dice) {
     // Either a prefix of the sectors made it, or any of them.
-    const std::uint64_t first = r.offset / sector_bytes;
-    const std::uint64_t count = (r.offset + r.length - 1) / sector_bytes - first + 1;
+    const std::uint64_t first = r.offset / atomic_bytes_;
+    const std::uint64_t count = (r.offset + r.length - 1) / atomic_bytes_ - first + 1;
     const bool prefix = dice.below(2) == 0;
     const std::uint64_t kept_count = dice.below(count + 1);
     for (std::uint64_t i = 0; i < count; ++i) {
         if (prefix ? i >= kept_count : dice.below(2) == 0) continue;
-        const std::uint64_t from = std::max(r.offset, (first + i) * sector_bytes);
-        const std::uint64_t to = std::min(r.offset + r.length, (first + i + 1) * sector_bytes);
+        const std::uint64_t from = std::max(r.offset, (first + i) * atomic_bytes_);
+        const std::uint64_t to = std::min(r.offset + r.length, (first + i + 1) * atomic_bytes_);
         if (r.data.empty())
             durable_.zero(from, to - from);
         else

@@ -28,7 +28,8 @@ std::unexpected<failure> bad_descriptor(int fd) {
 
 file& world::add_file(const std::string& path, std::uint64_t size_bytes) {
     all_files_.push_back(std::make_unique<file>(path, static_cast<unsigned>(all_files_.size() + 1),
-                                                options_.volatile_cache_bytes));
+                                                options_.volatile_cache_bytes,
+                                                options_.atomic_bytes));
     file& made = *all_files_.back();
     made.resize(size_bytes);
     files_[path] = &made;

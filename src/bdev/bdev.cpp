@@ -474,7 +474,7 @@ task<void> bdev::drain_channels() {
 task<void> bdev::resized(block_count blocks) {
     blocks_.store(blocks.value(), std::memory_order_relaxed);
     attributes_.blocks = blocks;
-    if (registry_ != nullptr)
+    if (registry_ != nullptr && registry_->find(name()) == this)
         for (bdev_registry::observer* o : registry_->observers_) o->resized(*this);
     std::vector<bdev_listener*> listeners;
     for (bdev_desc* d : descriptors_) {

@@ -225,8 +225,9 @@ task<result<>> bdev::settle_above(across<bdev> device) {
     };
     const auto release = [](across<bdev> d, across<module_channel> c) { d->release_channel(*c); };
     std::vector<std::shared_ptr<bdev>> above;
-    for (const std::shared_ptr<bdev>& d : device->registry_->devices_)
-        if (d->attributes().layers > device->attributes().layers) above.push_back(d);
+    for (const auto* all : {&device->registry_->devices_, &device->registry_->unnamed_})
+        for (const std::shared_ptr<bdev>& d : *all)
+            if (d->attributes().layers > device->attributes().layers) above.push_back(d);
     for (const std::shared_ptr<bdev>& d : above) {
         const across<bdev> upper(*d);
         std::vector<module_channel*> pinned = d->pin_channels();

@@ -20,7 +20,6 @@ outcome<> check_attributes(const bdev_attributes& a) {
     if (size < block_size_min || size > block_size_max || (size & (size - 1)) != 0)
         return fail(EINVAL, fmt::format("{}: block size {} must be a power of two from {} to {}",
                                         a.name, size, block_size_min, block_size_max));
-    if (a.blocks.value() == 0) return fail(EINVAL, fmt::format("{}: has no blocks", a.name));
     if (a.blocks.value() > (UINT64_MAX >> 1) / size)
         return fail(EFBIG, fmt::format("{}: {} blocks of {} bytes are more than 2^63 bytes", a.name,
                                        a.blocks.value(), size));
@@ -39,7 +38,7 @@ outcome<> check_attributes(const bdev_attributes& a) {
 
 bdev_registry::bdev_registry(runtime& rt) noexcept : runtime_(rt), home_(rt.main_thread()) {}
 
-bdev_registry::~bdev_registry() { NACRE_ASSERT(devices_.empty()); }
+bdev_registry::~bdev_registry() { NACRE_ASSERT(devices_.empty() && unnamed_.empty()); }
 
 unsigned bdev_registry::next_number(std::string_view kind) { return numbers_[std::string(kind)]++; }
 
@@ -52,6 +51,7 @@ task<outcome<>> bdev_registry::add(std::shared_ptr<bdev> device) {
     bdev_attributes& a = device->mutable_attributes();
     outcome<> checked = check_attributes(a);
     if (!checked) co_return checked;
+    if (a.blocks.value() == 0) co_return fail(EINVAL, fmt::format("{}: has no blocks", a.name));
     if (a.id.is_null()) {
         std::array<std::byte, uuid::size> random;
         home_world().fill_random(random);
@@ -81,6 +81,19 @@ task<outcome<>> bdev_registry::add(std::shared_ptr<bdev> device) {
     if (wanted) co_await std::move(examining);
     changed_.notify_all();
     co_return outcome<>();
+}
+
+outcome<> bdev_registry::adopt(std::shared_ptr<bdev> device) {
+    outcome<> checked = check_attributes(device->attributes());
+    if (!checked) return checked;
+    device->registry_ = this;
+    unnamed_.push_back(std::move(device));
+    return {};
+}
+
+task<outcome<>> bdev_registry::let_go(std::shared_ptr<bdev> device) {
+    outcome<> removed = co_await remove_device(std::move(device));
+    co_return removed;
 }
 
 task<outcome<>> bdev_registry::examine_named(std::string name) {
@@ -168,10 +181,12 @@ task<outcome<>> bdev_registry::remove_device(std::shared_ptr<bdev> device) {
         co_return fail(ENOMEM,
                        fmt::format("{}: no memory to remove it; try again", device->name()));
     // Nobody finds it any more, so nobody opens it while the layers above go.
-    std::erase_if(devices_, [&](const auto& p) { return p == device; });
+    std::erase(devices_, device);
+    const bool unnamed = std::erase(unnamed_, device) != 0;
     std::erase_if(to_examine_, [&](const std::string& n) { return find(n) == device.get(); });
     std::erase_if(by_name_, [&](const auto& entry) { return entry.second == device.get(); });
-    for (observer* o : observers_) o->unregistered(*device);
+    if (!unnamed)
+        for (observer* o : observers_) o->unregistered(*device);
     // What waits at its doors would keep the layers above from leaving.
     co_await std::move(ending);
     while (true) {

@@ -117,6 +117,14 @@ public:
     [[nodiscard]] task<outcome<>> remove(std::string name);
     [[nodiscard]] task<void> remove_all();
 
+    /// For devices that other code hands out, without a name here: nobody finds one, but it is the
+    /// registry's otherwise until it is let go. EINVAL, ELOOP as add(); it may have no blocks yet.
+    [[nodiscard]] outcome<> adopt(std::shared_ptr<bdev> device);
+    [[nodiscard]] task<outcome<>> let_go(std::shared_ptr<bdev> device);
+    [[nodiscard]] static bdev_desc open(std::shared_ptr<bdev> device, access a) {
+        return bdev_desc(std::move(device), a);
+    }
+
     /// By name, alias or UUID text; null if there is none.
     [[nodiscard]] bdev* find(std::string_view name) noexcept;
     [[nodiscard]] outcome<bdev_desc> open(std::string_view name, access a);
@@ -188,6 +196,7 @@ private:
     runtime& runtime_;
     thread& home_;
     std::vector<std::shared_ptr<bdev>> devices_;
+    std::vector<std::shared_ptr<bdev>> unnamed_;
     std::map<std::string, bdev*, std::less<>> by_name_;  // names, aliases, UUID texts
     std::map<std::string, unsigned, std::less<>> numbers_;
     std::vector<examiner*> examiners_;

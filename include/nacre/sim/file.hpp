@@ -26,7 +26,7 @@
 
 namespace nacre::sim {
 
-/// What a device writes or leaves as a whole.
+/// What a device writes or leaves as a whole, unless world_options says otherwise.
 inline constexpr std::uint32_t sector_bytes = 512;
 
 /// What goes wrong with a file. Each `double` is a probability per request.
@@ -54,8 +54,12 @@ struct faults {
 
 class file {
 public:
-    file(std::string path, unsigned id, std::uint64_t cache_bytes_max) noexcept
-        : path_(std::move(path)), id_(id), cache_bytes_max_(cache_bytes_max) {}
+    file(std::string path, unsigned id, std::uint64_t cache_bytes_max,
+         std::uint32_t atomic_bytes = sector_bytes) noexcept
+        : path_(std::move(path)),
+          id_(id),
+          cache_bytes_max_(cache_bytes_max),
+          atomic_bytes_(atomic_bytes) {}
     file(const file&) = delete;
     file& operator=(const file&) = delete;
 
@@ -146,6 +150,7 @@ private:
     std::deque<record> unsynced_;     // in order of completion
     std::uint64_t cached_bytes_ = 0;  // of their data
     std::uint64_t cache_bytes_max_;
+    std::uint32_t atomic_bytes_;
     std::uint64_t newest_ = 0;  // number of the last completed write
     faults trouble_;
     struct planned {

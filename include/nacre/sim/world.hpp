@@ -70,6 +70,9 @@ struct world_options {
     std::uint64_t stall_ns_max = 1'000'000;
     /// Of each file: unsynced writes beyond it become durable, oldest first.
     std::uint64_t volatile_cache_bytes = 16 << 20;
+    /// What a power cut leaves as a whole of a write that was not durable; a divisor of the offsets
+    /// and lengths of metadata that must not tear.
+    std::uint32_t atomic_bytes = 512;
     /// Of all files together; beyond it writes fail with ENOSPC.
     std::uint64_t capacity_bytes = UINT64_MAX;
     unsigned cpus = 4;

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// blob_device: an open blob as a bdev. It translates with the blob's cluster map and forwards to
+// the base; what is not allocated is read through the blob's parents. Ops do not cross a cluster's
+// end: the block layer cuts them. A write to an unallocated cluster waits for the home thread to
+// allocate it.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "nacre/bdev/bdev.hpp"
+#include "nacre/bdev/bdev_channel.hpp"
+#include "node.hpp"
+
+namespace nacre::detail {
+
+class blob_device final : public bdev {
+public:
+    [[nodiscard]] static bdev_attributes attributes_of(const blob_node& node);
+    blob_device(bdev_attributes attributes, std::shared_ptr<blob_node> node)
+        : bdev(std::move(attributes)), node_(std::move(node)) {}
+
+    outcome<std::unique_ptr<module_channel>> make_channel() override;
+    [[nodiscard]] blob_node& node() const noexcept { return *node_; }
+    /// For whoever is alone with the device: what waited goes on with the new size.
+    [[nodiscard]] task<void> set_clusters(std::uint64_t clusters);
+
+private:
+    std::shared_ptr<blob_node> node_;
+};
+
+}  // namespace nacre::detail

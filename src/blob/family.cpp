@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// Snapshots and clones: what changes more than one blob. The marks SNAPTMP and SNAPRM on disk say
+// which of two blobs goes when a crash comes in between (load.cpp decides by them).
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "device.hpp"
+#include "engine.hpp"
+#include "nacre/core/log.hpp"
+#include "nacre/runtime/sleep.hpp"
+
+namespace nacre::detail {
+
+using namespace blob_format;
+
+namespace {
+
+failure why(error e, blob_id id, const char* what) {
+    return failure(e, fmt::format("blob {}: {}: {}", to_string(id), what, describe(e)));
+}
+
+}  // namespace
+
+// --- Quiet --------------------------------------------------------------------------------------
+
+task<result<>> quiet::take(std::shared_ptr<blob_device> device) {
+    if (device->blocks().value() == 0) co_return result<>();
+    result<range_lock> lock = co_await device->quiesce();
+    if (!lock) co_return fail(lock.error());
+    held_.emplace_back(std::move(device), std::move(*lock));
+    co_return result<>();
+}
+
+task<result<>> quiet::release() {
+    while (!held_.empty()) {
+        task<void> releasing = held_.back().second.release();
+        if (!releasing.valid()) co_return fail(ENOMEM);
+        co_await std::move(releasing);
+        held_.pop_back();
+    }
+    co_return result<>();
+}
+
+/// The blob, and with descendants all that read through it; those nearer to it first.
+task<result<>> blob_engine::quiesce(blob_node& node, quiet& until, bool with_descendants) {
+    std::vector<std::shared_ptr<blob_device>> devices;
+    if (node.device != nullptr) devices.push_back(node.device);
+    for (const auto& [id, weak] : nodes_) {
+        const std::shared_ptr<blob_node> other = weak.lock();
+        if (!with_descendants || other == nullptr || other->device == nullptr) continue;
+        for (const blob_node* p = other->parent.get(); p != nullptr; p = p->parent.get())
+            if (p == &node) devices.push_back(other->device);
+    }
+    for (std::shared_ptr<blob_device>& device : devices) {
+        result<> taken = co_await until.take(std::move(device));
+        if (!taken) co_return taken;
+    }
+    co_return result<>();
+}
+
+void blob_engine::set_record_parent(blob_id id, blob_id parent, bool external) {
+    blob_record& record = records_[id];
+    const auto was = records_.find(record.parent);
+    if (was != records_.end()) std::erase(was->second.clones, id);
+    record.parent = parent;
+    record.external = external;
+    const auto is = records_.find(parent);
+    if (is != records_.end()) is->second.clones.push_back(id);
+}
+
+// --- Snapshot and clone -------------------------------------------------------------------------
+
+task<outcome<blob_id>> blob_engine::snapshot(blob_id of, std::vector<blob_xattr> xattrs) {
+    outcome<> ok = check_writable();
+    if (ok) ok = check_xattrs(xattrs);
+    if (!ok) co_return fail(std::move(ok.error()));
+    outcome<std::shared_ptr<blob_node>> opened = co_await open_node(of);
+    if (!opened) co_return fail(std::move(opened.error()));
+    const std::shared_ptr<blob_node> origin = std::move(*opened);
+    result<> locked = co_await origin->operation.lock();
+    if (!locked) co_return fail(why(locked.error(), of, "snapshot"));
+    const unlock_guard guard(origin->operation);
+    ok = check_writable(*origin);
+    if (!ok)
+        co_return fail(EINVAL,
+                       ok.error().message + "; a snapshot of it would be the same: clone it");
+    claims claimed(*this);
+    const std::optional<std::uint32_t> root = claimed.page();
+    if (!root)
+        co_return fail(ENOSPC, fmt::format("all {} metadata pages are in use", used_pages_.size()));
+    const auto copy = std::make_shared<blob_node>(*this, id_of(*root));
+    quiet until;
+    result<> still = co_await quiesce(*origin, until, false);
+    if (still) still = co_await settle(*origin);
+    if (still) still = co_await origin->chain.lock();
+    outcome<> done;
+    if (still) {
+        const unlock_guard chain(origin->chain);
+        done = co_await split_off(*origin, copy, std::move(xattrs));
+    } else {
+        done = fail(why(still.error(), of, "snapshot"));
+    }
+    if (done || copy->root_unsettled) claimed.keep();
+    while (true) {
+        result<> released = co_await until.release();
+        if (released) break;
+        co_await yield();
+    }
+    if (!done) co_return fail(std::move(done.error()));
+    co_return copy->id;
+}
+
+/// `copy` becomes what `origin` is, on disk and in memory, and `origin` an empty clone of it.
+task<outcome<>> blob_engine::split_off(blob_node& origin, std::shared_ptr<blob_node> copy,
+                                       std::vector<blob_xattr> xattrs) {
+    blob_metadata frozen = origin.meta;
+    frozen.chain.clear();
+    frozen.xattrs = std::move(xattrs);
+    frozen.set_reference(xattr_being_made, origin.id);
+    frozen.flags.data_ro |= blob_flags::read_only;
+    if (!frozen.extent_table) frozen.rle_map = origin.map->copy();
+    blob_metadata emptied = origin.meta;
+    std::ranges::fill(emptied.extent_pages, 0);
+    if (!emptied.extent_table) emptied.rle_map.assign(origin.map->size(), 0);
+    emptied.set_reference(xattr_parent, copy->id);
+    emptied.remove(emptied.internal, xattr_external);
+    emptied.flags.invalid |= blob_flags::thin;
+    commit_result done = co_await commit(*copy, std::move(frozen));
+    if (done.ok()) {
+        done = co_await commit(origin, std::move(emptied));
+        // Not, or perhaps: it is to be what it was, on disk too, before anything else happens.
+        while (!done.ok() && done.maybe_on_disk) {
+            blob_metadata same = origin.meta;
+            if (!same.extent_table) same.rle_map = origin.map->copy();
+            commit_result again = co_await commit(origin, std::move(same));
+            if (again.ok()) break;
+            unsettled_ = true;
+            copy->root_unsettled = true;  // what it refers to stays in use
+            co_return fail(why(done.status, origin.id, "snapshot"));
+        }
+    }
+    if (!done.ok()) {
+        commit_result erased = co_await erase_root(copy->id);
+        if (erased.ok()) {
+            copy->root_unsettled = false;
+            free_pages(copy->meta.chain);
+            free_pages(copy->held_pages);
+        } else {
+            copy->root_unsettled = true;
+            unsettled_ = true;
+        }
+        co_return fail(why(done.status, origin.id, "snapshot"));
+    }
+    copy->map = origin.map;
+    copy->parent = std::move(origin.parent);
+    copy->external = std::move(origin.external);
+    copy->read_only = true;
+    origin.map = std::make_shared<cluster_map>(copy->map->size());
+    origin.parent = copy;
+    const blob_record was = records_[origin.id];
+    records_.emplace(copy->id, blob_record());
+    set_record_parent(origin.id, copy->id, false);
+    set_record_parent(copy->id, was.parent, was.external);
+    nodes_[copy->id] = copy;
+    blob_metadata finished = copy->meta;
+    finished.remove(finished.internal, xattr_being_made);
+    if (!finished.extent_table) finished.rle_map = copy->map->copy();
+    commit_result last = co_await commit(*copy, std::move(finished));
+    // It stands all the same: the next load takes the mark away.
+    if (!last.ok()) unsettled_ = true;
+    co_return outcome<>();
+}
+
+task<outcome<blob_id>> blob_engine::clone(blob_id of, std::vector<blob_xattr> xattrs) {
+    outcome<> ok = check_writable();
+    if (ok) ok = check_xattrs(xattrs);
+    if (!ok) co_return fail(std::move(ok.error()));
+    outcome<std::shared_ptr<blob_node>> opened = co_await open_node(of);
+    if (!opened) co_return fail(std::move(opened.error()));
+    const std::shared_ptr<blob_node> parent = std::move(*opened);
+    result<> locked = co_await parent->operation.lock();
+    if (!locked) co_return fail(why(locked.error(), of, "clone"));
+    const unlock_guard guard(parent->operation);
+    if (!records_.contains(of)) co_return fail(ENOENT, "blob " + to_string(of) + ": is gone");
+    if (!parent->meta.read_only())
+        co_return fail(EINVAL, fmt::format("blob {}: can be written; make a snapshot, and clone "
+                                           "that",
+                                           to_string(of)));
+    blob_metadata meta;
+    meta.flags.invalid = blob_flags::thin;
+    meta.extent_table = parent->meta.extent_table;
+    if (meta.extent_table) meta.flags.invalid |= blob_flags::extent_table;
+    meta.flags.md_ro = parent->meta.flags.md_ro & blob_flags::clear_mask;
+    meta.xattrs = std::move(xattrs);
+    meta.set_reference(xattr_parent, of);
+    outcome<blob_id> made = co_await create_from(std::move(meta), parent->map->size());
+    co_return made;
+}
+
+// --- Removal ------------------------------------------------------------------------------------
+
+task<outcome<>> blob_engine::remove(blob_id id) {
+    outcome<> ok = check_writable();
+    if (!ok) co_return ok;
+    outcome<std::shared_ptr<blob_node>> opened = co_await open_node(id);
+    if (!opened) co_return fail(std::move(opened.error()));
+    const std::shared_ptr<blob_node> node = std::move(*opened);
+    result<> locked = co_await node->operation.lock();
+    if (!locked) co_return fail(why(locked.error(), id, "remove"));
+    const unlock_guard guard(node->operation);
+    const auto record = records_.find(id);
+    if (record == records_.end()) co_return fail(ENOENT, "blob " + to_string(id) + ": is gone");
+    const std::vector<blob_id> clones = record->second.clones;
+    if (node->opens != 0)
+        co_return fail(EBUSY, fmt::format("blob {}: is open; close it first", to_string(id)));
+    if (clones.size() > 1)
+        co_return fail(EBUSY, fmt::format("blob {}: {} clones read through it; inflate or remove "
+                                          "all but one",
+                                          to_string(id), clones.size()));
+    std::vector<std::uint32_t> clusters = node->map->copy();
+    std::vector<std::uint32_t> extent_pages = node->meta.extent_pages;
+    bool half_done = false;
+    if (!clones.empty()) {
+        outcome<std::shared_ptr<blob_node>> clone = co_await open_node(clones.front());
+        if (!clone) co_return fail(std::move(clone.error()));
+        locked = co_await (*clone)->operation.lock();
+        if (!locked) co_return fail(why(locked.error(), id, "remove"));
+        const unlock_guard other((*clone)->operation);
+        outcome<> merged = co_await merge_into_clone(*node, **clone);
+        if (!merged) co_return merged;
+        half_done = true;
+        for (std::uint64_t i = 0; i < clusters.size() && i < (*clone)->map->size(); ++i)
+            if (clusters[i] == (*(*clone)->map)[i]) clusters[i] = 0;
+    }
+    commit_result erased = co_await erase_root(id);
+    if (!erased.ok() && !half_done) {
+        if (erased.maybe_on_disk) {
+            // It goes on being a blob, so the disk is to say so, too.
+            node->root_unsettled = true;
+            result<> settled = co_await settle(*node);
+            if (!settled) unsettled_ = true;
+        }
+        co_return fail(why(erased.status, id, "remove"));
+    }
+    set_record_parent(id, blob_id::none, false);
+    records_.erase(id);
+    nodes_.erase(id);
+    if (super_.super_blob == id) {
+        outcome<> none = co_await set_super_blob(blob_id::none);
+        if (!none) log::warning("blob", none.error().message);
+    }
+    if (!erased.ok()) {
+        unsettled_ = true;  // the next load finishes it; until then what it had stays in use
+        co_return outcome<>();
+    }
+    std::erase(extent_pages, 0U);
+    free_pages(extent_pages);
+    free_pages(node->meta.chain);
+    used_pages_.clear(root_of(id));
+    std::erase(clusters, 0U);
+    const auto how = static_cast<clear_method>(node->meta.flags.md_ro & blob_flags::clear_mask);
+    while (!clusters.empty()) {
+        result<> freed = co_await clear_and_free(clusters, how);
+        if (freed) break;
+        co_await yield();
+    }
+    co_return outcome<>();
+}
+
+/// The clone takes over what only the snapshot has; afterwards nothing reads through the snapshot,
+/// which the disk says is being removed.
+task<outcome<>> blob_engine::merge_into_clone(blob_node& snapshot, blob_node& clone) {
+    quiet until;
+    result<> still = co_await quiesce(clone, until, true);
+    if (still) still = co_await settle(clone);
+    if (still) still = co_await settle(snapshot);
+    if (still) still = co_await snapshot.chain.lock();
+    commit_result done{still ? error() : still.error()};
+    if (still) {
+        const unlock_guard chain(snapshot.chain);
+        blob_metadata marked = snapshot.meta;
+        marked.set_reference(xattr_being_removed, clone.id);
+        if (!marked.extent_table) marked.rle_map = snapshot.map->copy();
+        done = co_await commit(snapshot, std::move(marked));
+        if (!done.ok()) still = fail(done.status);
+    }
+    if (still) still = co_await clone.chain.lock();
+    if (!still && done.ok()) done = commit_result{still.error()};
+    if (still) {
+        const unlock_guard chain(clone.chain);
+        std::vector<std::uint32_t> map = clone.map->copy();
+        for (std::uint64_t i = 0; i < map.size() && i < snapshot.map->size(); ++i)
+            if (map[i] == 0) map[i] = (*snapshot.map)[i];
+        blob_metadata next = clone.meta;
+        next.remove(next.internal, xattr_parent);
+        if (const std::string* up = snapshot.meta.find(snapshot.meta.internal, xattr_parent))
+            next.set(next.internal, xattr_parent, *up);
+        if (const std::string* up = snapshot.meta.find(snapshot.meta.internal, xattr_external))
+            next.set(next.internal, xattr_external, *up);
+        done = co_await commit_map(clone, std::move(next), map);
+        if (done.ok()) {
+            clone.map = std::make_shared<cluster_map>(map);
+            clone.parent = snapshot.parent;
+            clone.external = snapshot.external;
+            const blob_record above = records_[snapshot.id];
+            set_record_parent(clone.id, above.parent, above.external);
+        }
+    }
+    if (!done.ok()) {
+        // The snapshot stays: without the mark, if that can be written.
+        result<> unmarked = co_await unmark(snapshot, clone);
+        if (!unmarked) unsettled_ = true;
+    }
+    while (true) {
+        result<> released = co_await until.release();
+        if (released) break;
+        co_await yield();
+    }
+    if (!done.ok()) co_return fail(why(done.status, snapshot.id, "remove"));
+    co_return outcome<>();
+}
+
+task<result<>> blob_engine::unmark(blob_node& snapshot, blob_node& clone) {
+    // First the clone is on disk what it is in memory.
+    result<> done = co_await settle(clone);
+    if (!done) co_return done;
+    if (snapshot.meta.find(snapshot.meta.internal, xattr_being_removed) == nullptr &&
+        !snapshot.root_unsettled)
+        co_return result<>();
+    done = co_await snapshot.chain.lock();
+    if (!done) co_return done;
+    const unlock_guard chain(snapshot.chain);
+    blob_metadata next = snapshot.meta;
+    next.remove(next.internal, xattr_being_removed);
+    if (!next.extent_table) next.rle_map = snapshot.map->copy();
+    commit_result unmarked = co_await commit(snapshot, std::move(next));
+    if (!unmarked.ok()) co_return fail(unmarked.status);
+    co_return result<>();
+}
+
+}  // namespace nacre::detail
