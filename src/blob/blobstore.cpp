@@ -34,6 +34,7 @@ task<result<>> close_left(left_node left) {
         if (closed) break;
         co_await yield();  // lack of memory delays
     }
+    left.node->engine.leaving.fetch_sub(1, std::memory_order_relaxed);
     co_return result<>();
 }
 
@@ -53,12 +54,14 @@ blob& blob::operator=(blob&& other) noexcept {
 blob::~blob() {
     if (node_ == nullptr) return;
     thread& home = node_->engine.home();
+    node_->engine.leaving.fetch_add(1, std::memory_order_relaxed);
     (void)home.spawn(&close_left, left_node{std::move(node_)});
 }
 
 task<void> blob::close() {
     if (node_ == nullptr) co_return;
     thread& home = node_->engine.home();
+    node_->engine.leaving.fetch_add(1, std::memory_order_relaxed);
     join_handle<result<>> closing = home.spawn(&close_left, left_node{std::move(node_)});
     result<> closed = co_await closing;
     (void)closed;

@@ -84,7 +84,7 @@ task<outcome<>> blob_engine::init(blobstore_options o) {
 }
 
 task<outcome<>> blob_engine::unload() {
-    co_await yield();  // handles that went without close() are closing
+    while (leaving.load(std::memory_order_relaxed) != 0) co_await yield();
     result<> locked = co_await opening_.lock();
     if (!locked) co_return fail(why(locked.error(), base_.device().name(), "unload"));
     const unlock_guard guard(opening_);

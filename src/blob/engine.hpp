@@ -91,6 +91,7 @@ public:
     [[nodiscard]] task<outcome<std::string>> dump();
     task<void> base_removed(bdev& base) override;
     std::function<task<void>()> removal_listener;
+    std::atomic<unsigned> leaving{0};  ///< handles that are on their way to be closed
 
     // load.cpp
     [[nodiscard]] task<outcome<>> load(blobstore_load_options options);
@@ -206,6 +207,8 @@ private:
     [[nodiscard]] task<outcome<>> split_off(blob_node& origin, std::shared_ptr<blob_node> copy,
                                             std::vector<blob_xattr> xattrs);
     [[nodiscard]] task<result<>> unmark(blob_node& snapshot, blob_node& clone);
+    [[nodiscard]] task<result<>> clear_marks(blob_node& snapshot);
+    [[nodiscard]] task<result<>> clear_parents_marks(blob_node& node);
     [[nodiscard]] task<outcome<>> merge_into_clone(blob_node& snapshot, blob_node& clone);
     void set_record_parent(blob_id id, blob_id parent, bool external);
     [[nodiscard]] task<outcome<>> change_parent(blob_node& node, blob_format::blob_metadata next,

@@ -94,6 +94,7 @@ task<outcome<blob_id>> blob_engine::snapshot(blob_id of, std::vector<blob_xattr>
     quiet until;
     result<> still = co_await quiesce(*origin, until, false);
     if (still) still = co_await settle(*origin);
+    if (still) still = co_await clear_parents_marks(*origin);
     if (still) still = co_await origin->chain.lock();
     outcome<> done;
     if (still) {
@@ -219,6 +220,8 @@ task<outcome<>> blob_engine::remove(blob_id id) {
         co_return fail(EBUSY, fmt::format("blob {}: {} clones read through it; inflate or remove "
                                           "all but one",
                                           to_string(id), clones.size()));
+    result<> clear = co_await clear_parents_marks(*node);
+    if (!clear) co_return fail(why(clear.error(), id, "remove"));
     std::vector<std::uint32_t> clusters = node->map->copy();
     std::vector<std::uint32_t> extent_pages = node->meta.extent_pages;
     bool half_done = false;
@@ -322,22 +325,39 @@ task<outcome<>> blob_engine::merge_into_clone(blob_node& snapshot, blob_node& cl
     co_return outcome<>();
 }
 
+/// Both are on disk what they are in memory, the snapshot without a mark.
 task<result<>> blob_engine::unmark(blob_node& snapshot, blob_node& clone) {
-    // First the clone is on disk what it is in memory.
     result<> done = co_await settle(clone);
-    if (!done) co_return done;
-    if (snapshot.meta.find(snapshot.meta.internal, xattr_being_removed) == nullptr &&
-        !snapshot.root_unsettled)
-        co_return result<>();
-    done = co_await snapshot.chain.lock();
+    if (done) done = co_await clear_marks(snapshot);
+    co_return done;
+}
+
+/// A mark that could not be taken away names a blob. Before that blob gets another parent or goes,
+/// it must be gone, or the next load would take the snapshot for one that was never finished.
+task<result<>> blob_engine::clear_marks(blob_node& snapshot) {
+    const auto is_marked = [&snapshot] {
+        const blob_metadata& m = snapshot.meta;
+        return m.find(m.internal, xattr_being_made) != nullptr ||
+               m.find(m.internal, xattr_being_removed) != nullptr || snapshot.root_unsettled;
+    };
+    if (!is_marked()) co_return result<>();
+    result<> done = co_await snapshot.chain.lock();
     if (!done) co_return done;
     const unlock_guard chain(snapshot.chain);
     blob_metadata next = snapshot.meta;
+    next.remove(next.internal, xattr_being_made);
     next.remove(next.internal, xattr_being_removed);
     if (!next.extent_table) next.rle_map = snapshot.map->copy();
     commit_result unmarked = co_await commit(snapshot, std::move(next));
     if (!unmarked.ok()) co_return fail(unmarked.status);
     co_return result<>();
+}
+
+task<result<>> blob_engine::clear_parents_marks(blob_node& node) {
+    const std::shared_ptr<blob_node> parent = node.parent;
+    if (parent == nullptr) co_return result<>();
+    result<> done = co_await clear_marks(*parent);
+    co_return done;
 }
 
 }  // namespace nacre::detail
