@@ -297,13 +297,10 @@ task<outcome<blob_id>> blob_engine::create_from(blob_metadata meta, std::uint64_
     if (!done.ok()) {
         if (done.maybe_on_disk) {
             // It may be there after a crash, with all that it has: nobody else gets that.
-            commit_result erased = co_await erase_root(id);
-            if (!erased.ok()) {
-                unsettled_ = true;
-                claimed.keep();
-            } else {
-                free_pages(node.held_pages);
-            }
+            for (const std::uint32_t p : node.held_pages) claimed.add_page(p);
+            unerased_.push_back(claimed.left_of(id));
+            result<> erased = co_await erase_rest();
+            (void)erased;
         }
         outcome<> said = why(done, id, "create");
         co_return fail(std::move(said.error()));

@@ -252,6 +252,25 @@ task<commit_result> blob_engine::erase_root(blob_id id) {
     co_return commit_result();
 }
 
+task<result<>> blob_engine::erase_rest() {
+    while (!unerased_.empty()) {
+        const std::shared_ptr<blob_node> after = unerased_.back().after;
+        const blob_id id = unerased_.back().id;
+        if (after != nullptr) {
+            result<> settled = co_await settle_root(*after);
+            if (!settled) co_return settled;
+        }
+        commit_result erased = co_await erase_root(id);
+        if (!erased.ok()) co_return fail(erased.status);
+        const auto known = std::ranges::find(unerased_, id, &unerased_blob::id);
+        if (known == unerased_.end()) continue;  // somebody else was quicker
+        free_pages(known->pages);
+        free_clusters(known->clusters);
+        unerased_.erase(known);
+    }
+    co_return result<>();
+}
+
 // --- Entries of extent pages --------------------------------------------------------------------
 
 /// Waits for the page's turn, or takes it for all that wait. Ends when the entry was dealt with.

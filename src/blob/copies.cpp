@@ -30,6 +30,7 @@ task<outcome<>> blob_engine::change_parent(blob_node& node, blob_metadata next,
                                            std::shared_ptr<external_base> external) {
     quiet until;
     result<> still = co_await quiesce(node, until, true);
+    if (still) still = co_await erase_rest();
     if (still) still = co_await clear_parents_marks(node);
     if (still) still = co_await node.chain.lock();
     commit_result done{still ? error() : still.error()};

@@ -95,6 +95,10 @@ task<outcome<>> blob_engine::unload() {
         result<> joined = co_await background_.join();
         if (joined || background_.running() == 0) break;
     }
+    if (!dead_ && !read_only_ && !unerased_.empty()) {
+        result<> erased = co_await erase_rest();
+        if (!erased) unsettled_ = true;
+    }
     outcome<> done;
     if (dead_) {
         done = fail(ENODEV, base_.device().name() +

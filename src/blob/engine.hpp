@@ -26,6 +26,14 @@ struct blob_record {
     std::string error;  ///< why it cannot be opened
 };
 
+/// A blob that is to be gone, and of which the disk may say otherwise; what it has is not free yet.
+struct unerased_blob {
+    blob_id id;
+    std::vector<std::uint32_t> pages;
+    std::vector<std::uint32_t> clusters;
+    std::shared_ptr<blob_node> after;  ///< not before this one's root is settled
+};
+
 /// Pages and clusters taken for what is not on disk yet: given back unless kept.
 class claims {
 public:
@@ -38,6 +46,10 @@ public:
     [[nodiscard]] std::optional<std::uint32_t> cluster();
     void add_cluster(std::uint32_t c) { clusters_.push_back(c); }
     void add_page(std::uint32_t p) { pages_.push_back(p); }
+    /// They are in use, by what is known elsewhere.
+    [[nodiscard]] unerased_blob left_of(blob_id id, std::shared_ptr<blob_node> after = nullptr) {
+        return {id, std::move(pages_), std::move(clusters_), std::move(after)};
+    }
     void keep() noexcept {
         pages_.clear();
         clusters_.clear();
@@ -168,6 +180,8 @@ private:
     void release_held(blob_node& node);
     /// Removes the blob from the disk; what it had stays in use.
     [[nodiscard]] task<commit_result> erase_root(blob_id id);
+    /// Before anything that decides over other blobs: those that could not be erased are.
+    [[nodiscard]] task<result<>> erase_rest();
     [[nodiscard]] task<result<>> write_masks();
 
     // allocate.cpp
@@ -206,6 +220,7 @@ private:
     [[nodiscard]] task<result<>> quiesce(blob_node& node, quiet& until, bool with_descendants);
     [[nodiscard]] task<outcome<>> split_off(blob_node& origin, std::shared_ptr<blob_node> copy,
                                             std::vector<blob_xattr> xattrs);
+    void leave(blob_node& copy, std::shared_ptr<blob_node> origin);
     [[nodiscard]] task<result<>> unmark(blob_node& snapshot, blob_node& clone);
     [[nodiscard]] task<result<>> clear_marks(blob_node& snapshot);
     [[nodiscard]] task<result<>> clear_parents_marks(blob_node& node);
@@ -263,6 +278,7 @@ private:
     bool loaded_ = false;
     bool dead_ = false;
     bool unsettled_ = false;  // memory and disk may differ: not to be marked clean
+    std::vector<unerased_blob> unerased_;
     std::vector<std::string> findings_;
     unsigned open_blobs_ = 0;
     scope background_;

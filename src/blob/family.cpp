@@ -93,6 +93,7 @@ task<outcome<blob_id>> blob_engine::snapshot(blob_id of, std::vector<blob_xattr>
     const auto copy = std::make_shared<blob_node>(*this, id_of(*root));
     quiet until;
     result<> still = co_await quiesce(*origin, until, false);
+    if (still) still = co_await erase_rest();
     if (still) still = co_await settle(*origin);
     if (still) still = co_await clear_parents_marks(*origin);
     if (still) still = co_await origin->chain.lock();
@@ -103,6 +104,7 @@ task<outcome<blob_id>> blob_engine::snapshot(blob_id of, std::vector<blob_xattr>
     } else {
         done = fail(why(still.error(), of, "snapshot"));
     }
+    // What is not there for good is erased, now or later, and its root page free then.
     if (done || copy->root_unsettled) claimed.keep();
     while (true) {
         result<> released = co_await until.release();
@@ -137,21 +139,14 @@ task<outcome<>> blob_engine::split_off(blob_node& origin, std::shared_ptr<blob_n
             if (!same.extent_table) same.rle_map = origin.map->copy();
             commit_result again = co_await commit(origin, std::move(same));
             if (again.ok()) break;
-            unsettled_ = true;
-            copy->root_unsettled = true;  // what it refers to stays in use
+            leave(*copy, nodes_[origin.id].lock());
             co_return fail(why(done.status, origin.id, "snapshot"));
         }
     }
     if (!done.ok()) {
-        commit_result erased = co_await erase_root(copy->id);
-        if (erased.ok()) {
-            copy->root_unsettled = false;
-            free_pages(copy->meta.chain);
-            free_pages(copy->held_pages);
-        } else {
-            copy->root_unsettled = true;
-            unsettled_ = true;
-        }
+        leave(*copy, nullptr);
+        result<> erased = co_await erase_rest();
+        (void)erased;
         co_return fail(why(done.status, origin.id, "snapshot"));
     }
     copy->map = origin.map;
@@ -172,6 +167,15 @@ task<outcome<>> blob_engine::split_off(blob_node& origin, std::shared_ptr<blob_n
     // It stands all the same: the next load takes the mark away.
     if (!last.ok()) unsettled_ = true;
     co_return outcome<>();
+}
+
+/// A snapshot that came to nothing: its pages are in use until it is erased.
+void blob_engine::leave(blob_node& copy, std::shared_ptr<blob_node> origin) {
+    unerased_blob left{copy.id, copy.meta.chain, {}, std::move(origin)};
+    left.pages.insert(left.pages.end(), copy.held_pages.begin(), copy.held_pages.end());
+    left.pages.push_back(root_of(copy.id));
+    unerased_.push_back(std::move(left));
+    copy.root_unsettled = true;
 }
 
 task<outcome<blob_id>> blob_engine::clone(blob_id of, std::vector<blob_xattr> xattrs) {
@@ -220,7 +224,8 @@ task<outcome<>> blob_engine::remove(blob_id id) {
         co_return fail(EBUSY, fmt::format("blob {}: {} clones read through it; inflate or remove "
                                           "all but one",
                                           to_string(id), clones.size()));
-    result<> clear = co_await clear_parents_marks(*node);
+    result<> clear = co_await erase_rest();
+    if (clear) clear = co_await clear_parents_marks(*node);
     if (!clear) co_return fail(why(clear.error(), id, "remove"));
     std::vector<std::uint32_t> clusters = node->map->copy();
     std::vector<std::uint32_t> extent_pages = node->meta.extent_pages;
@@ -254,15 +259,18 @@ task<outcome<>> blob_engine::remove(blob_id id) {
         outcome<> none = co_await set_super_blob(blob_id::none);
         if (!none) log::warning("blob", none.error().message);
     }
+    std::erase(extent_pages, 0U);
+    std::erase(clusters, 0U);
     if (!erased.ok()) {
-        unsettled_ = true;  // the next load finishes it; until then what it had stays in use
+        // Not yet, on disk; sooner or later it is, and nobody gets what it had before.
+        extent_pages.insert(extent_pages.end(), node->meta.chain.begin(), node->meta.chain.end());
+        extent_pages.push_back(root_of(id));
+        unerased_.push_back({id, std::move(extent_pages), std::move(clusters), nullptr});
         co_return outcome<>();
     }
-    std::erase(extent_pages, 0U);
     free_pages(extent_pages);
     free_pages(node->meta.chain);
     used_pages_.clear(root_of(id));
-    std::erase(clusters, 0U);
     const auto how = static_cast<clear_method>(node->meta.flags.md_ro & blob_flags::clear_mask);
     while (!clusters.empty()) {
         result<> freed = co_await clear_and_free(clusters, how);

@@ -86,7 +86,9 @@ task<outcome<>> blob_engine::load(blobstore_load_options o) {
     recovered_ = !clean;
     scan s{.options = o,
            .dirty = !clean,
-           .window = aligned_bytes(window_bytes),
+           .window = aligned_bytes(
+               std::min<std::uint64_t>(std::max<std::uint64_t>(window_bytes, super_.page_size),
+                                       std::uint64_t{super_.metadata.length} * super_.page_size)),
            .single = aligned_bytes(super_.page_size)};
     done = co_await scan_pages(s, clean ? &blobids : nullptr);
     if (done) done = co_await decide(s);

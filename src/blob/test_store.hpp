@@ -6,13 +6,15 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <cstring>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "modules/file/file.hpp"
 #include "modules/malloc/malloc.hpp"
 #include "nacre/blob/blobstore.hpp"
-#include "nacre/memory/aligned_bytes.hpp"
 #include "nacre/sim/disk_model.hpp"
 #include "nacre/sim/sweep.hpp"
 #include "nacre/sim/world.hpp"
@@ -22,6 +24,15 @@ namespace nacre::test {
 inline constexpr std::uint32_t block = 4096;
 inline constexpr std::uint32_t cluster = 16384;
 inline constexpr std::uint64_t units = cluster / block;
+
+struct free_memory {
+    void operator()(std::byte* p) const noexcept { std::free(p); }
+};
+using io_memory = std::unique_ptr<std::byte[], free_memory>;
+/// For that many units.
+inline io_memory memory_of(std::uint64_t n) {
+    return io_memory(static_cast<std::byte*>(std::aligned_alloc(block, n * block)));
+}
 
 /// /disk as the bdev "disk", claimed.
 inline task<outcome<bdev_desc>> open_disk(bdev_registry& registry) {
@@ -69,8 +80,9 @@ inline task<outcome<blobstore>> load_store(bdev_registry& registry) {
 inline task<result<>> put(blob& b, std::uint64_t first, std::uint64_t n, unsigned char pattern) {
     outcome<bdev_channel> channel = b.open_channel();
     if (!channel) co_return fail(channel.error().code);
-    aligned_bytes data(n * block, std::byte{pattern});
-    const const_iov_view view{std::span<const std::byte>(data)};
+    const io_memory data = memory_of(n);
+    std::memset(data.get(), pattern, n * block);
+    const const_iov_view view(data.get(), n * block);
     result<> done = co_await channel->write(lba(first), view);
     co_return done;
 }
@@ -79,14 +91,14 @@ inline task<result<>> put(blob& b, std::uint64_t first, std::uint64_t n, unsigne
 inline task<std::string> look_at(blob& b, std::uint64_t first, std::uint64_t n) {
     outcome<bdev_channel> channel = b.open_channel();
     if (!channel) co_return channel.error().message;
-    aligned_bytes data(n * block);
-    const iov_view view{std::span<std::byte>(data)};
+    const io_memory data = memory_of(n);
+    const iov_view view(data.get(), n * block);
     result<> done = co_await channel->read(lba(first), view);
     if (!done) co_return describe(done.error());
     std::string text;
     for (std::uint64_t i = 0; i < n; ++i) {
-        const auto unit = std::span(data).subspan(i * block, block);
-        const bool one = std::ranges::all_of(unit, [&](std::byte v) { return v == unit[0]; });
+        const auto unit = std::span(data.get() + i * block, block);
+        const bool one = std::memcmp(unit.data(), unit.data() + 1, block - 1) == 0;
         text += !one ? '?' : unit[0] == std::byte{0} ? '.' : static_cast<char>(unit[0]);
     }
     co_return text;
