@@ -9,5 +9,7 @@
 namespace nacre {
 
 [[nodiscard]] std::span<const primitive> io_primitives() noexcept;
+/// What a blob costs over the bdev it lies on.
+[[nodiscard]] std::span<const primitive> blob_primitives() noexcept;
 
 }  // namespace nacre

@@ -162,8 +162,9 @@ function(nacre_benches)
     set(primitives "${PROJECT_SOURCE_DIR}/src/runtime/primitives_bench.cpp")
     add_executable(nacre_budget_driver "${PROJECT_SOURCE_DIR}/bench/budget_driver.cpp"
                                        "${PROJECT_SOURCE_DIR}/bench/io_primitives.cpp"
+                                       "${PROJECT_SOURCE_DIR}/bench/blob_primitives.cpp"
                                        "${primitives}")
-    target_link_libraries(nacre_budget_driver PRIVATE nacre_modules)
+    target_link_libraries(nacre_budget_driver PRIVATE nacre_modules nacre_blob)
     nacre_sources(sources "${PROJECT_SOURCE_DIR}/bench" "_bench.cpp" FLAT)
     if(sources)
         nacre_bench(nacre_all_bench all nacre_app nacre_sim SOURCES ${sources})

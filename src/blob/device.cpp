@@ -38,9 +38,40 @@ private:
             return submit_other(op);
         const std::uint64_t index = index_of(op.first);
         const std::uint32_t cluster = (*node_.map)[index];
-        if (cluster == 0 || op.code != opcode::read) [[unlikely]]
+        const std::uint64_t within = op.first.value() - index * units_;
+        constexpr std::uint32_t plain = bit(opcode::read) | bit(opcode::write);
+        if (cluster == 0 || (bit(op.code) & plain) == 0 || within + op.blocks.value() > units_ ||
+            unit_blocks_ != 1 || (op.code == opcode::write && node_.read_only)) [[unlikely]]
             return submit_slow(op, index, cluster);
         forward_to(op, index, cluster);
+    }
+
+    /// It crosses the end of a cluster. Runs of clusters that lie behind each other go in one.
+    task<void> carry_out_in_pieces(io_op& op) {
+        error status;
+        for (std::uint64_t done = 0; done < op.blocks.value() && status.ok();) {
+            const std::uint64_t at = op.first.value() + done;
+            const std::uint64_t index = at / units_;
+            const std::uint64_t left = op.blocks.value() - done;
+            const std::uint32_t cluster = (*node_.map)[index];
+            std::uint64_t n = std::min(left, units_ - at % units_);
+            const bool direct = cluster != 0 && op.code != opcode::unmap && unit_blocks_ == 1 &&
+                                (op.code == opcode::read || !node_.read_only);
+            for (std::uint64_t i = 1; direct && n < left && (*node_.map)[index + i] == cluster + i;
+                 ++i)
+                n = std::min(left, n + units_);
+            const iov_view data =
+                op.data.empty() ? iov_view() : op.data.slice(done * op_bytes(), n * op_bytes());
+            module_channel& to = direct ? base_ : *this;
+            child_io piece(to, op);
+            piece.op().first =
+                direct ? lba(cluster * cluster_blocks_ + at % units_) : lba(at);
+            piece.op().blocks = block_count(n);
+            piece.op().data = data;
+            status = co_await piece;
+            done += n;
+        }
+        op.complete(status);
     }
 
     /// To the same place in `cluster` of the base.
@@ -68,7 +99,10 @@ private:
     }
 
     void submit_slow(io_op& op, std::uint64_t index, std::uint32_t cluster) noexcept {
-        if (op.code == opcode::read) return read_through(op, index);
+        if (op.first.value() - index * units_ + op.blocks.value() > units_)
+            return run(op, carry_out_in_pieces(op));
+        if (op.code == opcode::read)
+            return cluster != 0 ? forward_to(op, index, cluster) : read_through(op, index);
         if (node_.read_only.load(std::memory_order_relaxed)) [[unlikely]]
             return op.complete(error::posix(EROFS));
         if (cluster != 0) {
@@ -204,7 +238,7 @@ bdev_attributes blob_device::attributes_of(const blob_node& node) {
     a.block_size = byte_count(engine.super().io_unit_size);
     a.blocks = block_count(node.map->size() * units);
     a.optimal_boundary = block_count(units);
-    a.boundary_optional = false;
+    a.boundary_optional = true;  // most ops do not cross it, and it is cheaper to look here
     a.write_unit = block_count(1);
     a.operations = bit(opcode::read) | bit(opcode::write) | bit(opcode::write_zeroes) |
                    bit(opcode::seek_data) | bit(opcode::seek_hole) | bit(opcode::reset) |

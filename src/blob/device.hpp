@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // blob_device: an open blob as a bdev. It translates with the blob's cluster map and forwards to
-// the base; what is not allocated is read through the blob's parents. Ops do not cross a cluster's
-// end: the block layer cuts them. A write to an unallocated cluster waits for the home thread to
-// allocate it.
+// the base; what is not allocated is read through the blob's parents. A write to an unallocated
+// cluster waits for the home thread to allocate it.
 #pragma once
 
 #include <memory>
