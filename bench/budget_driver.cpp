@@ -28,8 +28,7 @@ class counted_world final : public nacre::stepped_world {
 };
 
 const nacre::primitive* find(const char* name) {
-    for (const auto list : {nacre::primitives(), nacre::io_primitives(),
-                            nacre::blob_primitives()})
+    for (const auto list : {nacre::primitives(), nacre::io_primitives(), nacre::blob_primitives()})
         for (const nacre::primitive& p : list)
             if (std::strcmp(p.name, name) == 0) return &p;
     return nullptr;
@@ -48,8 +47,7 @@ int main(int argc, char** argv) {
         return 0;
     }
     std::fputs("usage: nacre_budget_driver NAME N, of which NAME is one of\n", stderr);
-    for (const auto list : {nacre::primitives(), nacre::io_primitives(),
-                            nacre::blob_primitives()})
+    for (const auto list : {nacre::primitives(), nacre::io_primitives(), nacre::blob_primitives()})
         for (const nacre::primitive& known : list) std::fprintf(stderr, "  %s\n", known.name);
     return 2;
 }

@@ -69,10 +69,10 @@ task<result<>> blob_engine::allocate_new(blob_node& node, std::uint64_t index) {
     blob_format::blob_metadata next = node.meta;
     next.rle_map = node.map->copy();
     next.rle_map[index] = cluster;
-    commit_result done = co_await commit(node, std::move(next));
-    if (!done.ok()) {
-        if (done.maybe_on_disk) claimed.hold_back(node);
-        co_return fail(done.status);
+    result<> done = co_await commit(node, std::move(next));
+    if (!done) {
+        if (node.root_unsettled) claimed.hold_back(node);
+        co_return fail(done.error());
     }
     claimed.keep();
     node.map->set(index, cluster);
@@ -220,19 +220,29 @@ task<result<>> blob_engine::release_quietly(std::shared_ptr<blob_node> node, std
     }
     quiet until;
     result<> drained;
-    if (node->device != nullptr) drained = co_await until.take(node->device);
-    result<> gone_on = co_await until.release();
-    (void)gone_on;
+    while (node->device != nullptr) {
+        drained = co_await until.take(node->device);
+        if (drained || !drained.error().is(ENOMEM)) break;
+        co_await yield();
+    }
+    while (true) {
+        result<> gone_on = co_await until.release();
+        if (gone_on) break;
+        co_await yield();
+    }
     node->operation.unlock();
-    std::vector<std::uint32_t> one(1, cluster);
+    const std::vector<std::uint32_t> one(1, cluster);
     if (!drained && !drained.error().is(ENODEV)) {
         unsettled_ = true;  // it stays in use until the next load
         co_return result<>();
     }
     const auto how =
         static_cast<clear_method>(node->meta.flags.md_ro & blob_format::blob_flags::clear_mask);
-    result<> cleared = co_await clear_and_free(std::move(one), how);
-    (void)cleared;
+    while (true) {
+        result<> cleared = co_await clear_and_free(one, how);
+        if (cleared) break;
+        co_await yield();
+    }
     co_return result<>();
 }
 

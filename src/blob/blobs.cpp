@@ -17,10 +17,10 @@ using namespace blob_format;
 
 namespace {
 
-outcome<> why(const commit_result& r, blob_id id, const char* what) {
-    if (r.ok()) return {};
-    return fail(
-        failure(r.status, fmt::format("blob {}: {}: {}", to_string(id), what, describe(r.status))));
+outcome<> why(const result<>& r, blob_id id, const char* what) {
+    if (r) return {};
+    return fail(failure(r.error(),
+                        fmt::format("blob {}: {}: {}", to_string(id), what, describe(r.error()))));
 }
 failure why(error e, blob_id id, const char* what) {
     return failure(e, fmt::format("blob {}: {}: {}", to_string(id), what, describe(e)));
@@ -192,7 +192,28 @@ task<outcome<blob>> blob_engine::open(blob_id id) {
     co_return blob(std::move(*node));
 }
 
-task<result<>> blob_engine::close(std::shared_ptr<blob_node> node) {
+void blob_engine::leave(std::shared_ptr<blob_node> node) {
+    leaving.fetch_sub(1, std::memory_order_relaxed);
+    left_.push_back(std::move(node));
+    task<result<>> closing = close_left();
+    if (closing.valid()) background_.spawn(std::move(closing));
+}
+
+task<result<>> blob_engine::close_left() {
+    while (leaving.load(std::memory_order_relaxed) != 0) co_await yield();
+    while (!left_.empty()) {
+        node_handle next{std::move(left_.back())};
+        left_.pop_back();
+        result<> closed = co_await close(next);
+        if (closed) continue;
+        left_.push_back(std::move(next.node));
+        co_return closed;
+    }
+    co_return result<>();
+}
+
+task<result<>> blob_engine::close(node_handle handle) {
+    const std::shared_ptr<blob_node> node = std::move(handle.node);
     result<> locked = co_await opening_.lock();
     if (!locked) co_return locked;
     const unlock_guard guard(opening_);
@@ -206,7 +227,7 @@ task<result<>> blob_engine::close(std::shared_ptr<blob_node> node) {
     const unlock_guard operation(node->operation);
     if (node->unsettled() && !dead_) {
         result<> settled = co_await settle(*node);
-        if (!settled) unsettled_ = true;
+        if (!settled) to_settle_.push_back(node);
     }
     if (node->changed && !dead_)
         log::warning("blob", fmt::format("blob {}: closed without a sync; changes of its "
@@ -223,10 +244,6 @@ task<result<>> blob_engine::close(std::shared_ptr<blob_node> node) {
     node->device.reset();
     node->opens = 0;
     --open_blobs_;
-    if (node->unsettled()) {  // what it held stays in use; unload will not say clean
-        node->held_pages.clear();
-        node->held_clusters.clear();
-    }
     if (node->changed) {  // who opens it next reads what is on disk
         nodes_.erase(node->id);
         node->changed = false;
@@ -293,9 +310,9 @@ task<outcome<blob_id>> blob_engine::create_from(blob_metadata meta, std::uint64_
     const blob_id parent = meta.parent();
     const bool external = meta.find(meta.internal, xattr_external) != nullptr;
     blob_node node(*this, id);
-    commit_result done = co_await commit_map(node, std::move(meta), std::move(map));
-    if (!done.ok()) {
-        if (done.maybe_on_disk) {
+    result<> done = co_await commit_map(node, std::move(meta), std::move(map));
+    if (!done) {
+        if (node.root_unsettled) {
             // It may be there after a crash, with all that it has: nobody else gets that.
             for (const std::uint32_t p : node.held_pages) claimed.add_page(p);
             unerased_.push_back(claimed.left_of(id));
@@ -331,8 +348,8 @@ task<outcome<>> blob_engine::resize(across<blob_node> of, std::uint64_t clusters
     quiet until;
     result<> still = co_await quiesce(node, until, false);
     std::vector<std::uint32_t> dropped;
-    commit_result done{still ? error() : still.error()};
     if (still) still = co_await node.chain.lock();
+    result<> done = still;
     if (still) {
         const unlock_guard chain(node.chain);
         std::vector<std::uint32_t> map = node.map->copy();
@@ -349,12 +366,19 @@ task<outcome<>> blob_engine::resize(across<blob_node> of, std::uint64_t clusters
         if (enough)
             done = co_await commit_map(node, std::move(next), map);
         else
-            done = commit_result{error::posix(ENOSPC)};
-        if (done.ok()) {
+            done = fail(ENOSPC);
+        if (done) {
             claimed.keep();
             node.map = std::make_shared<cluster_map>(map);
-            if (node.device != nullptr) co_await node.device->set_clusters(clusters);
-        } else if (done.maybe_on_disk) {
+            while (node.device != nullptr) {
+                task<void> telling = node.device->set_clusters(clusters);
+                if (telling.valid()) {
+                    co_await std::move(telling);
+                    break;
+                }
+                co_await yield();  // lack of memory delays
+            }
+        } else if (node.root_unsettled) {
             claimed.hold_back(node);
         }
     }
@@ -443,7 +467,7 @@ task<outcome<>> blob_engine::sync(across<blob_node> of) {
         const unlock_guard chain(node.chain);
         blob_metadata next = node.meta;
         if (!next.extent_table) next.rle_map = node.map->copy();
-        commit_result done = co_await commit(node, std::move(next));
+        result<> done = co_await commit(node, std::move(next));
         ok = why(done, node.id, "sync");
         if (!ok) co_return ok;
         node.changed = false;

@@ -23,21 +23,6 @@ std::string to_string(blob_id id) {
 
 namespace {
 
-struct left_node {
-    using may_cross_threads = void;
-    std::shared_ptr<blob_node> node;
-};
-
-task<result<>> close_left(left_node left) {
-    while (true) {
-        result<> closed = co_await left.node->engine.close(left.node);
-        if (closed) break;
-        co_await yield();  // lack of memory delays
-    }
-    left.node->engine.leaving.fetch_sub(1, std::memory_order_relaxed);
-    co_return result<>();
-}
-
 across<blob_node> node_ref(const std::shared_ptr<blob_node>& node) {
     return across<blob_node>(*node);
 }
@@ -53,18 +38,23 @@ blob& blob::operator=(blob&& other) noexcept {
 
 blob::~blob() {
     if (node_ == nullptr) return;
-    thread& home = node_->engine.home();
-    node_->engine.leaving.fetch_add(1, std::memory_order_relaxed);
-    (void)home.spawn(&close_left, left_node{std::move(node_)});
+    blob_engine& engine = node_->engine;
+    engine.leaving.fetch_add(1, std::memory_order_relaxed);
+    engine.home().send_message(
+        [](detail::node_handle left) {
+            blob_engine& e = left.node->engine;
+            e.leave(std::move(left.node));
+        },
+        detail::node_handle{std::move(node_)});
 }
 
 task<void> blob::close() {
-    if (node_ == nullptr) co_return;
-    thread& home = node_->engine.home();
-    node_->engine.leaving.fetch_add(1, std::memory_order_relaxed);
-    join_handle<result<>> closing = home.spawn(&close_left, left_node{std::move(node_)});
-    result<> closed = co_await closing;
-    (void)closed;
+    const detail::node_handle mine{std::move(node_)};
+    while (mine.node != nullptr) {
+        result<> closed = co_await at_home<&blob_engine::close>(mine.node->engine, mine);
+        if (closed) break;
+        co_await yield();  // lack of memory delays
+    }
 }
 
 blob_id blob::id() const noexcept { return node_->id; }

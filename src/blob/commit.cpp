@@ -93,7 +93,6 @@ task<result<>> blob_engine::write_super(super_block next) {
     next.encode(page);
     result<> done = co_await write_bytes(0, page);
     if (done) done = co_await flush();
-    if (!done) unsettled_ = true;
     if (done) super_ = std::move(next);
     co_return done;
 }
@@ -114,16 +113,16 @@ task<result<>> blob_engine::mark_dirty() {
 
 // --- A chain ------------------------------------------------------------------------------------
 
-task<commit_result> blob_engine::commit(blob_node& node, blob_metadata next) {
+task<result<>> blob_engine::commit(blob_node& node, blob_metadata next) {
     next.settle_flags();
     result<> dirty = co_await mark_dirty();
-    if (!dirty) co_return commit_result{dirty.error()};
+    if (!dirty) co_return fail(dirty.error());
     const std::vector<std::vector<std::byte>> parts = encode_descriptors(next);
     claims claimed(*this);
     next.chain.clear();
     for (std::size_t i = 1; i < parts.size(); ++i) {
         const std::optional<std::uint32_t> p = claimed.page();
-        if (!p) co_return commit_result{error::posix(ENOSPC)};
+        if (!p) co_return fail(ENOSPC);
         next.chain.push_back(*p);
     }
     aligned_bytes page(super_.page_size);
@@ -143,25 +142,25 @@ task<commit_result> blob_engine::commit(blob_node& node, blob_metadata next) {
         if (!done) {
             node.root_unsettled = true;
             claimed.hold_back(node);
-            co_return commit_result{done.error(), true};
+            co_return fail(done.error());
         }
     }
-    if (!done) co_return commit_result{done.error()};
+    if (!done) co_return fail(done.error());
     claimed.keep();
     free_pages(node.meta.chain);
     node.meta = std::move(next);
     node.meta.rle_map.clear();  // the node has a map
     node.root_unsettled = false;
     release_held(node);
-    co_return commit_result();
+    co_return result<>();
 }
 
-task<commit_result> blob_engine::commit_map(blob_node& node, blob_metadata next,
-                                            std::vector<std::uint32_t> map) {
+task<result<>> blob_engine::commit_map(blob_node& node, blob_metadata next,
+                                       std::vector<std::uint32_t> map) {
     next.clusters = map.size();
     if (!next.extent_table) {
         next.rle_map = std::move(map);
-        commit_result done = co_await commit(node, std::move(next));
+        result<> done = co_await commit(node, std::move(next));
         co_return done;
     }
     claims claimed(*this);
@@ -188,15 +187,15 @@ task<commit_result> blob_engine::commit_map(blob_node& node, blob_metadata next,
         }
         if (none && next.thin()) continue;
         const std::optional<std::uint32_t> p = claimed.page(1);
-        if (!p) co_return commit_result{error::posix(ENOSPC)};
+        if (!p) co_return fail(ENOSPC);
         encode_extent_page(page, node.id, static_cast<std::uint32_t>(first), entries);
         result<> written = co_await write_page(*p, page);
-        if (!written) co_return commit_result{written.error()};
+        if (!written) co_return fail(written.error());
         next.extent_pages[slot] = *p;
     }
-    commit_result done = co_await commit(node, std::move(next));
-    if (!done.ok()) {
-        if (done.maybe_on_disk) claimed.hold_back(node);
+    result<> done = co_await commit(node, std::move(next));
+    if (!done) {
+        if (node.root_unsettled) claimed.hold_back(node);
         co_return done;
     }
     claimed.keep();
@@ -229,8 +228,8 @@ task<result<>> blob_engine::settle_root(blob_node& node) {
     if (!node.root_unsettled) co_return result<>();
     blob_metadata same = node.meta;
     if (!same.extent_table) same.rle_map = node.map->copy();
-    commit_result done = co_await commit(node, std::move(same));
-    if (!done.ok()) co_return fail(done.status);
+    result<> done = co_await commit(node, std::move(same));
+    if (!done) co_return fail(done.error());
     co_return result<>();
 }
 
@@ -242,14 +241,14 @@ void blob_engine::release_held(blob_node& node) {
     node.held_clusters.clear();
 }
 
-task<commit_result> blob_engine::erase_root(blob_id id) {
+task<result<>> blob_engine::erase_root(blob_id id) {
     result<> dirty = co_await mark_dirty();
-    if (!dirty) co_return commit_result{dirty.error()};
+    if (!dirty) co_return fail(dirty.error());
     const aligned_bytes zeros(super_.page_size);
     result<> written = co_await write_page(root_of(id), zeros);
     if (written) written = co_await flush();
-    if (!written) co_return commit_result{written.error(), true};
-    co_return commit_result();
+    if (!written) co_return fail(written.error());
+    co_return result<>();
 }
 
 task<result<>> blob_engine::erase_rest() {
@@ -260,8 +259,8 @@ task<result<>> blob_engine::erase_rest() {
             result<> settled = co_await settle_root(*after);
             if (!settled) co_return settled;
         }
-        commit_result erased = co_await erase_root(id);
-        if (!erased.ok()) co_return fail(erased.status);
+        result<> erased = co_await erase_root(id);
+        if (!erased) co_return fail(erased.error());
         const auto known = std::ranges::find(unerased_, id, &unerased_blob::id);
         if (known == unerased_.end()) continue;  // somebody else was quicker
         free_pages(known->pages);
@@ -269,6 +268,17 @@ task<result<>> blob_engine::erase_rest() {
         unerased_.erase(known);
     }
     co_return result<>();
+}
+
+task<result<>> blob_engine::settle_all() {
+    result<> done = co_await erase_rest();
+    while (done && !to_settle_.empty()) {
+        const std::shared_ptr<blob_node> node = to_settle_.front();
+        done = co_await settle(*node);
+        if (done) done = co_await clear_marks(*node);
+        if (done) to_settle_.erase(to_settle_.begin());
+    }
+    co_return done;
 }
 
 // --- Entries of extent pages --------------------------------------------------------------------
@@ -332,12 +342,12 @@ task<result<>> blob_engine::write_slot(blob_node& node, std::uint64_t slot) {
             const unlock_guard guard(node.chain);
             blob_metadata next = node.meta;
             next.extent_pages[slot] = *p;
-            commit_result committed = co_await commit(node, std::move(next));
-            if (committed.ok()) {
+            result<> committed = co_await commit(node, std::move(next));
+            if (committed) {
                 claimed.keep();
             } else {
-                done = fail(committed.status);
-                maybe = committed.maybe_on_disk;
+                done = fail(committed.error());
+                maybe = node.root_unsettled;
                 if (maybe) claimed.hold_back(node);
             }
         }

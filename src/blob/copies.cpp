@@ -33,7 +33,7 @@ task<outcome<>> blob_engine::change_parent(blob_node& node, blob_metadata next,
     if (still) still = co_await erase_rest();
     if (still) still = co_await clear_parents_marks(node);
     if (still) still = co_await node.chain.lock();
-    commit_result done{still ? error() : still.error()};
+    result<> done = still;
     if (still) {
         const unlock_guard chain(node.chain);
         if (!next.extent_table) next.rle_map = node.map->copy();
@@ -42,20 +42,20 @@ task<outcome<>> blob_engine::change_parent(blob_node& node, blob_metadata next,
         next.flags.data_ro = node.meta.flags.data_ro;
         done = co_await commit(node, std::move(next));
     }
-    if (done.ok()) {
+    if (done) {
         node.parent = std::move(parent);
         node.external = std::move(external);
         set_record_parent(node.id, node.meta.parent(), node.external != nullptr);
-    } else if (done.maybe_on_disk) {
+    } else if (node.root_unsettled) {
         result<> settled = co_await settle_root(node);
-        if (!settled) unsettled_ = true;
+        if (!settled) to_settle_.push_back(nodes_[node.id].lock());
     }
     while (true) {
         result<> released = co_await until.release();
         if (released) break;
         co_await yield();
     }
-    if (!done.ok()) co_return fail(why(done.status, node.id, "change of its parent"));
+    if (!done) co_return fail(why(done.error(), node.id, "change of its parent"));
     co_return outcome<>();
 }
 

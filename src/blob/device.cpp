@@ -64,8 +64,7 @@ private:
                 op.data.empty() ? iov_view() : op.data.slice(done * op_bytes(), n * op_bytes());
             module_channel& to = direct ? base_ : *this;
             child_io piece(to, op);
-            piece.op().first =
-                direct ? lba(cluster * cluster_blocks_ + at % units_) : lba(at);
+            piece.op().first = direct ? lba(cluster * cluster_blocks_ + at % units_) : lba(at);
             piece.op().blocks = block_count(n);
             piece.op().data = data;
             status = co_await piece;
@@ -255,7 +254,7 @@ outcome<std::unique_ptr<module_channel>> blob_device::make_channel() {
 task<void> blob_device::set_clusters(std::uint64_t clusters) {
     const std::uint64_t units =
         node_->engine.super().cluster_size / node_->engine.super().io_unit_size;
-    co_await resized(block_count(clusters * units));
+    return resized(block_count(clusters * units));
 }
 
 }  // namespace nacre::detail

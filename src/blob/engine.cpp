@@ -84,20 +84,23 @@ task<outcome<>> blob_engine::init(blobstore_options o) {
 }
 
 task<outcome<>> blob_engine::unload() {
-    while (leaving.load(std::memory_order_relaxed) != 0) co_await yield();
+    while (leaving.load(std::memory_order_relaxed) != 0 || !left_.empty()) {
+        result<> closed = co_await close_left();
+        if (!closed) co_await yield();
+    }
+    while (background_.running() != 0) {  // it may be closing one
+        result<> ended = co_await background_.join();
+        (void)ended;
+    }
     result<> locked = co_await opening_.lock();
     if (!locked) co_return fail(why(locked.error(), base_.device().name(), "unload"));
     const unlock_guard guard(opening_);
     if (open_blobs_ != 0)
         co_return fail(EBUSY, fmt::format("blobstore on {}: {} blobs are open; close them first",
                                           base_.device().name(), open_blobs_));
-    while (true) {
-        result<> joined = co_await background_.join();
-        if (joined || background_.running() == 0) break;
-    }
-    if (!dead_ && !read_only_ && !unerased_.empty()) {
-        result<> erased = co_await erase_rest();
-        if (!erased) unsettled_ = true;
+    if (!dead_ && !read_only_) {
+        result<> settled = co_await settle_all();
+        if (!settled) unsettled_ = true;
     }
     outcome<> done;
     if (dead_) {

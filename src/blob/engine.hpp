@@ -64,13 +64,6 @@ private:
     std::vector<std::uint32_t> clusters_;
 };
 
-/// What became of a commit.
-struct commit_result {
-    error status{};
-    bool maybe_on_disk = false;  ///< of a failure
-    [[nodiscard]] bool ok() const noexcept { return status.ok(); }
-};
-
 /// Nothing is under way in some blobs while it is held.
 class quiet {
 public:
@@ -103,7 +96,7 @@ public:
     [[nodiscard]] task<outcome<std::string>> dump();
     task<void> base_removed(bdev& base) override;
     std::function<task<void>()> removal_listener;
-    std::atomic<unsigned> leaving{0};  ///< handles that are on their way to be closed
+    std::atomic<unsigned> leaving{0};  ///< handles on their way to leave()
 
     // load.cpp
     [[nodiscard]] task<outcome<>> load(blobstore_load_options options);
@@ -112,7 +105,10 @@ public:
     [[nodiscard]] task<outcome<blob_id>> create(blob_options options);
     [[nodiscard]] task<outcome<blob>> open(blob_id id);
     [[nodiscard]] task<outcome<std::shared_ptr<blob_node>>> open_node(blob_id id);
-    [[nodiscard]] task<result<>> close(std::shared_ptr<blob_node> node);
+    [[nodiscard]] task<result<>> close(node_handle handle);
+    /// A handle that went without close(): it is closed as soon as there is memory to.
+    void leave(std::shared_ptr<blob_node> node);
+    [[nodiscard]] task<result<>> close_left();
     [[nodiscard]] task<blob_status> status_of(across<blob_node> node);
     [[nodiscard]] task<outcome<>> resize(across<blob_node> node, std::uint64_t clusters);
     [[nodiscard]] task<outcome<>> set_xattr(across<blob_node> node, std::string name,
@@ -167,11 +163,11 @@ private:
     /// Before the first change of metadata: the masks on disk do not count any more.
     [[nodiscard]] task<result<>> mark_dirty();
     /// Writes what `next` says and makes it what the node is; under its chain mutex. Pages of
-    /// the old chain are free afterwards.
-    [[nodiscard]] task<commit_result> commit(blob_node& node, blob_format::blob_metadata next);
+    /// the old chain are free afterwards. Failed and node.root_unsettled: the disk may say `next`.
+    [[nodiscard]] task<result<>> commit(blob_node& node, blob_format::blob_metadata next);
     /// The same, with another map: extent pages that change are written anew. ENOSPC.
-    [[nodiscard]] task<commit_result> commit_map(blob_node& node, blob_format::blob_metadata next,
-                                                 std::vector<std::uint32_t> map);
+    [[nodiscard]] task<result<>> commit_map(blob_node& node, blob_format::blob_metadata next,
+                                            std::vector<std::uint32_t> map);
     /// The node's root and extent pages once more, after a failure.
     [[nodiscard]] task<result<>> settle(blob_node& node);
     [[nodiscard]] task<result<>> settle_root(blob_node& node);
@@ -179,9 +175,11 @@ private:
     [[nodiscard]] task<result<>> put_entry(blob_node& node, extent_entry& entry);
     void release_held(blob_node& node);
     /// Removes the blob from the disk; what it had stays in use.
-    [[nodiscard]] task<commit_result> erase_root(blob_id id);
+    [[nodiscard]] task<result<>> erase_root(blob_id id);
     /// Before anything that decides over other blobs: those that could not be erased are.
     [[nodiscard]] task<result<>> erase_rest();
+    /// All that failed writes left open.
+    [[nodiscard]] task<result<>> settle_all();
     [[nodiscard]] task<result<>> write_masks();
 
     // allocate.cpp
@@ -279,8 +277,10 @@ private:
     bool dead_ = false;
     bool unsettled_ = false;  // memory and disk may differ: not to be marked clean
     std::vector<unerased_blob> unerased_;
+    std::vector<std::shared_ptr<blob_node>> to_settle_;
     std::vector<std::string> findings_;
     unsigned open_blobs_ = 0;
+    std::vector<std::shared_ptr<blob_node>> left_;
     scope background_;
 };
 

@@ -130,24 +130,24 @@ task<outcome<>> blob_engine::split_off(blob_node& origin, std::shared_ptr<blob_n
     emptied.set_reference(xattr_parent, copy->id);
     emptied.remove(emptied.internal, xattr_external);
     emptied.flags.invalid |= blob_flags::thin;
-    commit_result done = co_await commit(*copy, std::move(frozen));
-    if (done.ok()) {
+    result<> done = co_await commit(*copy, std::move(frozen));
+    if (done) {
         done = co_await commit(origin, std::move(emptied));
         // Not, or perhaps: it is to be what it was, on disk too, before anything else happens.
-        while (!done.ok() && done.maybe_on_disk) {
+        while (!done && origin.root_unsettled) {
             blob_metadata same = origin.meta;
             if (!same.extent_table) same.rle_map = origin.map->copy();
-            commit_result again = co_await commit(origin, std::move(same));
-            if (again.ok()) break;
+            result<> again = co_await commit(origin, std::move(same));
+            if (again) break;
             leave(*copy, nodes_[origin.id].lock());
-            co_return fail(why(done.status, origin.id, "snapshot"));
+            co_return fail(why(done.error(), origin.id, "snapshot"));
         }
     }
-    if (!done.ok()) {
+    if (!done) {
         leave(*copy, nullptr);
         result<> erased = co_await erase_rest();
         (void)erased;
-        co_return fail(why(done.status, origin.id, "snapshot"));
+        co_return fail(why(done.error(), origin.id, "snapshot"));
     }
     copy->map = origin.map;
     copy->parent = std::move(origin.parent);
@@ -163,9 +163,9 @@ task<outcome<>> blob_engine::split_off(blob_node& origin, std::shared_ptr<blob_n
     blob_metadata finished = copy->meta;
     finished.remove(finished.internal, xattr_being_made);
     if (!finished.extent_table) finished.rle_map = copy->map->copy();
-    commit_result last = co_await commit(*copy, std::move(finished));
+    result<> last = co_await commit(*copy, std::move(finished));
     // It stands all the same: the next load takes the mark away.
-    if (!last.ok()) unsettled_ = true;
+    if (!last) to_settle_.push_back(copy);
     co_return outcome<>();
 }
 
@@ -209,6 +209,8 @@ task<outcome<blob_id>> blob_engine::clone(blob_id of, std::vector<blob_xattr> xa
 task<outcome<>> blob_engine::remove(blob_id id) {
     outcome<> ok = check_writable();
     if (!ok) co_return ok;
+    result<> closed = co_await close_left();
+    if (!closed) co_return fail(why(closed.error(), id, "remove"));
     outcome<std::shared_ptr<blob_node>> opened = co_await open_node(id);
     if (!opened) co_return fail(std::move(opened.error()));
     const std::shared_ptr<blob_node> node = std::move(*opened);
@@ -242,26 +244,25 @@ task<outcome<>> blob_engine::remove(blob_id id) {
         for (std::uint64_t i = 0; i < clusters.size() && i < (*clone)->map->size(); ++i)
             if (clusters[i] == (*(*clone)->map)[i]) clusters[i] = 0;
     }
-    commit_result erased = co_await erase_root(id);
-    if (!erased.ok() && !half_done) {
-        if (erased.maybe_on_disk) {
-            // It goes on being a blob, so the disk is to say so, too.
-            node->root_unsettled = true;
-            result<> settled = co_await settle(*node);
-            if (!settled) unsettled_ = true;
-        }
-        co_return fail(why(erased.status, id, "remove"));
+    result<> erased = co_await erase_root(id);
+    if (!erased && !half_done) {
+        // It goes on being a blob, so the disk is to say so, too.
+        node->root_unsettled = true;
+        result<> settled = co_await settle(*node);
+        if (!settled) to_settle_.push_back(node);
+        co_return fail(why(erased.error(), id, "remove"));
     }
     set_record_parent(id, blob_id::none, false);
     records_.erase(id);
     nodes_.erase(id);
+    std::erase(to_settle_, node);  // it is not to be written once more
     if (super_.super_blob == id) {
         outcome<> none = co_await set_super_blob(blob_id::none);
         if (!none) log::warning("blob", none.error().message);
     }
     std::erase(extent_pages, 0U);
     std::erase(clusters, 0U);
-    if (!erased.ok()) {
+    if (!erased) {
         // Not yet, on disk; sooner or later it is, and nobody gets what it had before.
         extent_pages.insert(extent_pages.end(), node->meta.chain.begin(), node->meta.chain.end());
         extent_pages.push_back(root_of(id));
@@ -288,17 +289,17 @@ task<outcome<>> blob_engine::merge_into_clone(blob_node& snapshot, blob_node& cl
     if (still) still = co_await settle(clone);
     if (still) still = co_await settle(snapshot);
     if (still) still = co_await snapshot.chain.lock();
-    commit_result done{still ? error() : still.error()};
+    result<> done = still;
     if (still) {
         const unlock_guard chain(snapshot.chain);
         blob_metadata marked = snapshot.meta;
         marked.set_reference(xattr_being_removed, clone.id);
         if (!marked.extent_table) marked.rle_map = snapshot.map->copy();
         done = co_await commit(snapshot, std::move(marked));
-        if (!done.ok()) still = fail(done.status);
+        if (!done) still = fail(done.error());
     }
     if (still) still = co_await clone.chain.lock();
-    if (!still && done.ok()) done = commit_result{still.error()};
+    if (!still && done) done = still;
     if (still) {
         const unlock_guard chain(clone.chain);
         std::vector<std::uint32_t> map = clone.map->copy();
@@ -311,7 +312,7 @@ task<outcome<>> blob_engine::merge_into_clone(blob_node& snapshot, blob_node& cl
         if (const std::string* up = snapshot.meta.find(snapshot.meta.internal, xattr_external))
             next.set(next.internal, xattr_external, *up);
         done = co_await commit_map(clone, std::move(next), map);
-        if (done.ok()) {
+        if (done) {
             clone.map = std::make_shared<cluster_map>(map);
             clone.parent = snapshot.parent;
             clone.external = snapshot.external;
@@ -319,17 +320,20 @@ task<outcome<>> blob_engine::merge_into_clone(blob_node& snapshot, blob_node& cl
             set_record_parent(clone.id, above.parent, above.external);
         }
     }
-    if (!done.ok()) {
+    if (!done) {
         // The snapshot stays: without the mark, if that can be written.
         result<> unmarked = co_await unmark(snapshot, clone);
-        if (!unmarked) unsettled_ = true;
+        if (!unmarked) {
+            to_settle_.push_back(nodes_[clone.id].lock());
+            to_settle_.push_back(nodes_[snapshot.id].lock());
+        }
     }
     while (true) {
         result<> released = co_await until.release();
         if (released) break;
         co_await yield();
     }
-    if (!done.ok()) co_return fail(why(done.status, snapshot.id, "remove"));
+    if (!done) co_return fail(why(done.error(), snapshot.id, "remove"));
     co_return outcome<>();
 }
 
@@ -356,8 +360,8 @@ task<result<>> blob_engine::clear_marks(blob_node& snapshot) {
     next.remove(next.internal, xattr_being_made);
     next.remove(next.internal, xattr_being_removed);
     if (!next.extent_table) next.rle_map = snapshot.map->copy();
-    commit_result unmarked = co_await commit(snapshot, std::move(next));
-    if (!unmarked.ok()) co_return fail(unmarked.status);
+    result<> unmarked = co_await commit(snapshot, std::move(next));
+    if (!unmarked) co_return fail(unmarked.error());
     co_return result<>();
 }
 

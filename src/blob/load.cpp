@@ -367,11 +367,11 @@ task<outcome<>> blob_engine::repair(scan& s) {
     }
     for (const blob_id id : s.removed) {
         // Its pages are free in the masks that were counted; of a clean store they are not.
-        commit_result erased = co_await erase_root(id);
-        if (!erased.ok())
-            co_return fail(failure(erased.status, fmt::format("{}: blob {} cannot be removed: {}",
-                                                              base_.device().name(), to_string(id),
-                                                              describe(erased.status))));
+        result<> erased = co_await erase_root(id);
+        if (!erased)
+            co_return fail(failure(erased.error(), fmt::format("{}: blob {} cannot be removed: {}",
+                                                               base_.device().name(), to_string(id),
+                                                               describe(erased.error()))));
         if (s.dirty) continue;
         recovered_ = true;
     }
@@ -402,11 +402,11 @@ task<outcome<>> blob_engine::finish_shrink(blob_node& node, std::vector<std::uin
     node.meta = std::move(reader.blob());
     node.map = std::make_shared<cluster_map>(0);  // so that every extent page is written anew
     blob_metadata next = node.meta;
-    commit_result done = co_await commit_map(node, std::move(next), std::move(map));
-    if (!done.ok())
+    result<> done = co_await commit_map(node, std::move(next), std::move(map));
+    if (!done)
         co_return fail(
-            failure(done.status, fmt::format("blob {}: its shrink cannot be finished: {}",
-                                             to_string(node.id), describe(done.status))));
+            failure(done.error(), fmt::format("blob {}: its shrink cannot be finished: {}",
+                                              to_string(node.id), describe(done.error()))));
     co_return outcome<>();
 }
 
@@ -424,13 +424,13 @@ task<outcome<>> blob_engine::keep_marked(blob_id id, blob_id other) {
         map[i] = 0;
         shared = true;
     }
-    commit_result done;
+    result<> done;
     if (shared) {
         blob_metadata next = (*clone)->meta;
         done = co_await commit_map(**clone, std::move(next), map);
-        if (done.ok()) (*clone)->map = std::make_shared<cluster_map>(map);
+        if (done) (*clone)->map = std::make_shared<cluster_map>(map);
     }
-    if (done.ok()) {
+    if (done) {
         blob_metadata next = (*snapshot)->meta;
         next.remove(next.internal, xattr_being_made);
         next.remove(next.internal, xattr_being_removed);
@@ -438,9 +438,9 @@ task<outcome<>> blob_engine::keep_marked(blob_id id, blob_id other) {
         if (!next.extent_table) next.rle_map = (*snapshot)->map->copy();
         done = co_await commit(**snapshot, std::move(next));
     }
-    if (!done.ok())
-        co_return fail(failure(done.status, fmt::format("blob {}: cannot be put right: {}",
-                                                        to_string(id), describe(done.status))));
+    if (!done)
+        co_return fail(failure(done.error(), fmt::format("blob {}: cannot be put right: {}",
+                                                         to_string(id), describe(done.error()))));
     co_return outcome<>();
 }
 

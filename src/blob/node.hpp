@@ -107,4 +107,10 @@ struct blob_node {
     }
 };
 
+/// A node on its way to another thread.
+struct node_handle {
+    using may_cross_threads = void;
+    std::shared_ptr<blob_node> node;
+};
+
 }  // namespace nacre::detail

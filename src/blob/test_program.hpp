@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <climits>
 #include <map>
 #include <memory>
 #include <set>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "nacre/core/random.hpp"
+#include "nacre/runtime/frame_pool.hpp"
 #include "nacre/runtime/scope.hpp"
 #include "nacre/sim/bdev_scenario.hpp"
 #include "test_store.hpp"
@@ -42,13 +44,17 @@ struct program_options {
     unsigned operations = 12;
     std::uint64_t clusters_max = 6;
     bool extent_table = true;
+    unsigned short_at = UINT_MAX;  ///< in this step the n-th frame cannot be had
+    std::uint64_t nth_frame = 0;
 };
 
 class program_scenario final : public sim::bdev_scenario {
 public:
     explicit program_scenario(program_options o) : options_(o), dice_(o.seed) {}
+    [[nodiscard]] bool was_short() const noexcept { return was_short_; }
 
 private:
+    class short_of_memory;
     void prepare(sim::world& w) override { w.make_file("/disk", 48 * cluster); }
     task<void> work(bdev_registry& registry) override;
     task<void> look(bdev_registry& registry) override;
@@ -83,6 +89,8 @@ private:
     unsigned names_ = 0;
     int version_ = 0;
     bool made_ = false;
+    unsigned step_ = 0;
+    bool was_short_ = false;
 };
 
 }  // namespace nacre::test
