@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::uint64_t copy_bytes_max = 1U << 20;
 constexpr std::uint64_t zeroed_batch_max = 32;
+constexpr unsigned releases_together = 256;
 
 }  // namespace
 
@@ -185,6 +186,19 @@ void blob_engine::drop_zeroed() noexcept {
 
 // --- Giving back --------------------------------------------------------------------------------
 
+bool blob_engine::begin_release(blob_node& node) {
+    const bool joins = node.releases != 0 && node.releases_joined < releases_together;
+    if (!joins && !node.operation.try_lock()) return false;
+    if (!joins) node.releases_joined = 0;
+    ++node.releases;
+    ++node.releases_joined;
+    return true;
+}
+
+void blob_engine::end_release(blob_node& node) {
+    if (--node.releases == 0) node.operation.unlock();
+}
+
 /// The blob does without the cluster at once; what was on its way to the cluster has come back
 /// before anybody else gets it.
 task<result<bool>> blob_engine::release(across<blob_node> of, std::uint64_t index) {
@@ -194,12 +208,12 @@ task<result<bool>> blob_engine::release(across<blob_node> of, std::uint64_t inde
     // Not beside an operation that looks at the whole map.
     const bool now = node.meta.extent_table && !node.has_backing() && !read_only_ &&
                      !node.allocations.contains(index) && node.device != nullptr &&
-                     node.operation.try_lock();
+                     begin_release(node);
     if (!now) co_return false;
     const auto found = nodes_.find(node.id);
     task<result<>> rest = release_quietly(found->second.lock(), index, cluster);
     if (!rest.valid()) {
-        node.operation.unlock();
+        end_release(node);
         co_return false;
     }
     node.map->set(index, 0);
@@ -215,7 +229,7 @@ task<result<>> blob_engine::release_quietly(std::shared_ptr<blob_node> node, std
     if (!put) {
         node->unsettled_slots.insert(index / blob_format::extent_page_clusters);
         node->held_clusters.push_back(cluster);
-        node->operation.unlock();
+        end_release(*node);
         co_return result<>();
     }
     quiet until;
@@ -230,7 +244,7 @@ task<result<>> blob_engine::release_quietly(std::shared_ptr<blob_node> node, std
         if (gone_on) break;
         co_await yield();
     }
-    node->operation.unlock();
+    end_release(*node);
     const std::vector<std::uint32_t> one(1, cluster);
     if (!drained && !drained.error().is(ENODEV)) {
         unsettled_ = true;  // it stays in use until the next load

@@ -46,7 +46,9 @@ private:
         forward_to(op, index, cluster);
     }
 
-    /// It crosses the end of a cluster. Runs of clusters that lie behind each other go in one.
+    /// It crosses the end of a cluster. Runs of clusters that lie behind each other go in one. The
+    /// pieces do not pass the doors of the channel again: who waits there for the op to come back
+    /// would wait for ever.
     task<void> carry_out_in_pieces(io_op& op) {
         error status;
         for (std::uint64_t done = 0; done < op.blocks.value() && status.ok();) {
@@ -55,42 +57,73 @@ private:
             const std::uint64_t left = op.blocks.value() - done;
             const std::uint32_t cluster = (*node_.map)[index];
             std::uint64_t n = std::min(left, units_ - at % units_);
-            const bool direct = cluster != 0 && op.code != opcode::unmap && unit_blocks_ == 1 &&
-                                (op.code == opcode::read || !node_.read_only);
-            for (std::uint64_t i = 1; direct && n < left && (*node_.map)[index + i] == cluster + i;
+            const bool run = cluster != 0 && op.code != opcode::unmap;
+            for (std::uint64_t i = 1; run && n < left && (*node_.map)[index + i] == cluster + i;
                  ++i)
                 n = std::min(left, n + units_);
             const iov_view data =
                 op.data.empty() ? iov_view() : op.data.slice(done * op_bytes(), n * op_bytes());
-            module_channel& to = direct ? base_ : *this;
-            child_io piece(to, op);
-            piece.op().first = direct ? lba(cluster * cluster_blocks_ + at % units_) : lba(at);
-            piece.op().blocks = block_count(n);
-            piece.op().data = data;
-            status = co_await piece;
+            result<> carried = co_await carry_out_piece(op, lba(at), n, data);
+            if (!carried) status = carried.error();
             done += n;
         }
         op.complete(status);
     }
 
+    /// Of one cluster, or of clusters that are allocated in a row.
+    task<result<>> carry_out_piece(const io_op& op, lba at, std::uint64_t n, iov_view data) {
+        const std::uint64_t index = at.value() / units_;
+        std::uint32_t cluster = (*node_.map)[index];
+        if (op.code != opcode::read && node_.read_only) co_return fail(EROFS);
+        if (op.code == opcode::read && cluster == 0) {
+            const ancestor from = ancestor_of(index);
+            cluster = from.cluster;
+            if (cluster == 0 && from.external != nullptr) {
+                result<> read = co_await read_external(*from.external, at, data);
+                co_return read;
+            }
+            if (cluster == 0) {
+                data.fill(std::byte{0});
+                co_return result<>();
+            }
+        }
+        const bool zeros =
+            op.code == opcode::unmap || (op.code == opcode::write_zeroes && !node_.has_backing());
+        if (cluster == 0 && zeros) co_return result<>();
+        if (cluster == 0) {
+            result<> there = co_await at_home<&blob_engine::allocate>(
+                node_.engine, across<blob_node>(node_), index);
+            if (!there) co_return there;
+            cluster = (*node_.map)[index];
+        }
+        if (op.code == opcode::unmap && n == units_ && can_give_back()) {
+            result<bool> given = co_await at_home<&blob_engine::release>(
+                node_.engine, across<blob_node>(node_), index);
+            if (!given) co_return fail(given.error());
+            if (*given) co_return result<>();
+        }
+        child_io piece(base_, op);
+        piece.op().first = place_of(at, index, cluster);
+        piece.op().blocks = block_count(n * unit_blocks_);
+        piece.op().data = data;
+        const error status = co_await piece;
+        if (status.failed()) co_return fail(status);
+        co_return result<>();
+    }
+
+    [[nodiscard]] lba place_of(lba at, std::uint64_t index, std::uint32_t cluster) const noexcept {
+        return lba(cluster * cluster_blocks_ + (at.value() - index * units_) * unit_blocks_);
+    }
+    [[nodiscard]] bool can_give_back() const noexcept {
+        return !node_.has_backing() && node_.meta.thin();
+    }
+
     /// To the same place in `cluster` of the base.
     void forward_to(io_op& op, std::uint64_t index, std::uint32_t cluster) noexcept {
-        const std::uint64_t within = op.first.value() - index * units_;
-        const lba place(cluster * cluster_blocks_ + within * unit_blocks_);
-        if (unit_blocks_ != 1) [[unlikely]]
-            return run(op, carry_out(op, place));
         // An op that met a lack of memory goes down again, so it is put back as it was.
         op.push_layer<&came_back>(reinterpret_cast<void*>(op.first.value()));
-        op.first = place;
+        op.first = place_of(op.first, index, cluster);
         base_.forward(op);
-    }
-    /// Of a store that was made for larger blocks than the base has now.
-    task<void> carry_out(io_op& op, lba place) {
-        child_io io(base_, op);
-        io.op().first = place;
-        io.op().blocks = block_count(op.blocks.value() * unit_blocks_);
-        const error status = co_await io;
-        op.complete(status);
     }
     static hook_verdict came_back(io_op& op, void* first) noexcept {
         op.first = lba(reinterpret_cast<std::uintptr_t>(first));
@@ -98,17 +131,15 @@ private:
     }
 
     void submit_slow(io_op& op, std::uint64_t index, std::uint32_t cluster) noexcept {
-        if (op.first.value() - index * units_ + op.blocks.value() > units_)
-            return run(op, carry_out_in_pieces(op));
-        if (op.code == opcode::read)
-            return cluster != 0 ? forward_to(op, index, cluster) : read_through(op, index);
+        const bool crosses = op.first.value() - index * units_ + op.blocks.value() > units_;
+        if (crosses || unit_blocks_ != 1) return run(op, carry_out_in_pieces(op));
+        if (op.code == opcode::read) return read_through(op, index, cluster);
         if (node_.read_only.load(std::memory_order_relaxed)) [[unlikely]]
             return op.complete(error::posix(EROFS));
         if (cluster != 0) {
-            const bool whole = op.code == opcode::unmap && op.blocks.value() == units_ &&
-                               !node_.has_backing() && node_.meta.thin();
-            if (!whole) return forward_to(op, index, cluster);
-            return run(op, give_back(op, index));
+            const bool whole =
+                op.code == opcode::unmap && op.blocks.value() == units_ && can_give_back();
+            return whole ? run(op, carry_out_in_pieces(op)) : forward_to(op, index, cluster);
         }
         // What is not there reads as zeros, or as the parent's: an unmap leaves it so.
         if (op.code == opcode::unmap || (op.code == opcode::write_zeroes && !node_.has_backing()))
@@ -131,56 +162,49 @@ private:
             op.complete(there.error());
     }
 
-    task<void> give_back(io_op& op, std::uint64_t index) {
-        result<bool> given =
-            co_await at_home<&blob_engine::release>(node_.engine, across<blob_node>(node_), index);
-        const std::uint32_t cluster = (*node_.map)[index];
-        if (given && !*given && cluster != 0)
-            forward_to(op, index, cluster);
-        else
-            op.complete(given ? error() : given.error());
-    }
-
-    /// A read of an unallocated cluster: the nearest ancestor that has it.
-    void read_through(io_op& op, std::uint64_t index) noexcept {
+    struct ancestor {
+        std::uint32_t cluster = 0;
+        external_base* external = nullptr;  ///< of an unallocated one
+    };
+    /// The nearest that has the cluster.
+    [[nodiscard]] ancestor ancestor_of(std::uint64_t index) const noexcept {
         const blob_node* n = &node_;
         for (; n->parent != nullptr; n = n->parent.get()) {
             const cluster_map& map = *n->parent->map;
             // A child that was grown past its parent has zeros there.
-            if (index >= map.size()) break;
-            if (const std::uint32_t cluster = map[index]; cluster != 0)
-                return forward_to(op, index, cluster);
+            if (index >= map.size()) return {};
+            if (const std::uint32_t cluster = map[index]; cluster != 0) return {cluster, nullptr};
         }
-        if (n->external != nullptr) return read_external(op, *n->external);
+        return {0, n->external.get()};
+    }
+
+    void read_through(io_op& op, std::uint64_t index, std::uint32_t cluster) noexcept {
+        ancestor from{cluster, nullptr};
+        if (cluster == 0) from = ancestor_of(index);
+        if (from.cluster != 0) return forward_to(op, index, from.cluster);
+        if (from.external != nullptr) return run(op, carry_out_in_pieces(op));
         op.data.fill(std::byte{0});
         op.complete();
     }
 
     /// Past its end there are zeros.
-    void read_external(io_op& op, external_base& external) noexcept {
+    task<result<>> read_external(external_base& external, lba at, iov_view data) {
         bdev& device = external.desc.device();
-        const std::uint64_t ratio = op_bytes() / device.block_size().value();
-        const std::uint64_t first = op.first.value() * ratio;
-        const std::uint64_t n = op.blocks.value() * ratio;
-        const std::uint64_t all = device.blocks().value();
-        if (first >= all) {
-            op.data.fill(std::byte{0});
-            return op.complete();
-        }
+        const std::uint64_t block = device.block_size().value();
+        const std::uint64_t first = at.value() * op_bytes() / block;
+        const std::uint64_t all = std::max(device.blocks().value(), first);
+        const std::size_t there = std::min<std::uint64_t>(data.size(), (all - first) * block);
+        data.slice(there, data.size() - there).fill(std::byte{0});
+        if (there == 0) co_return result<>();
         if (external_of_ != &external) {
             outcome<bdev_channel> opened = external.desc.open_channel();
-            if (!opened) return op.complete(opened.error().code);
+            if (!opened) co_return fail(opened.error().code);
             external_ = std::move(*opened);
             external_of_ = &external;
         }
-        run(op, read_of(op, first, std::min(n, all - first)));
-    }
-    task<void> read_of(io_op& op, std::uint64_t first, std::uint64_t n) {
-        const std::size_t bytes = n * external_.device().block_size().value();
-        op.data.slice(bytes, op.data.size() - bytes).fill(std::byte{0});
-        const iov_view part = op.data.slice(0, bytes);
+        const iov_view part = data.slice(0, there);
         result<> done = co_await external_.read(lba(first), part);
-        op.complete(done ? error() : done.error());
+        co_return done;
     }
 
     void submit_other(io_op& op) noexcept {

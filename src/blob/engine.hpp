@@ -190,6 +190,8 @@ private:
                                                std::uint32_t cluster);
     [[nodiscard]] task<result<>> copy_cluster(std::uint32_t from, std::uint32_t to);
     [[nodiscard]] task<result<std::uint32_t>> take_zeroed();
+    [[nodiscard]] bool begin_release(blob_node& node);
+    static void end_release(blob_node& node);
     [[nodiscard]] task<result<>> release_quietly(std::shared_ptr<blob_node> node,
                                                  std::uint64_t index, std::uint32_t cluster);
     /// Clears clusters that nothing on disk refers to any more, then they are free.

@@ -21,9 +21,8 @@ using namespace blob_format;
 const std::vector<std::byte>& spdk_image() {
     static const std::vector<std::byte> image = [] {
         std::vector<std::byte> bytes(64 << 20);
-        FILE* pipe = popen("gzip -dc " NACRE_SOURCE_DIR
-                           "/tests/blobstore/testdata/lvstore-64m.img.gz",
-                           "r");
+        FILE* pipe =
+            popen("gzip -dc " NACRE_SOURCE_DIR "/tests/blobstore/testdata/lvstore-64m.img.gz", "r");
         EXPECT_NE(pipe, nullptr);
         EXPECT_EQ(fread(bytes.data(), 1, bytes.size(), pipe), bytes.size());
         pclose(pipe);
@@ -45,9 +44,9 @@ std::string checked(const std::vector<std::byte>& bytes) {
     std::ofstream(path, std::ios::binary)
         .write(reinterpret_cast<const char*>(bytes.data()),
                static_cast<std::streamsize>(bytes.size()));
-    const std::string command =
-        "python3 -B " NACRE_SOURCE_DIR "/tests/blobstore/spdk_blobstore.py check --strict " + path +
-        " 2>&1";
+    const std::string command = "python3 -B " NACRE_SOURCE_DIR
+                                "/tests/blobstore/spdk_blobstore.py check --strict " +
+                                path + " 2>&1";
     FILE* pipe = popen(command.c_str(), "r");
     std::string said(4000, '\0');
     said.resize(fread(said.data(), 1, said.size(), pipe));

@@ -88,8 +88,10 @@ struct blob_node {
     bdev_desc desc;
     unsigned opens = 0;
 
-    mutex operation;  ///< one metadata operation at a time; a parent's before its clone's
-    mutex chain;      ///< held while the root is written; who makes a new one starts under it
+    mutex operation;        ///< one metadata operation at a time; a parent's before its clone's
+    unsigned releases = 0;  ///< clusters on their way back, which hold `operation` together
+    unsigned releases_joined = 0;  ///< since they took it: others are to get it, too
+    mutex chain;  ///< held while the root is written; who makes a new one starts under it
     std::map<std::uint64_t, std::shared_ptr<pending_allocation>> allocations;
     std::map<std::uint64_t, extent_writer> writers;
 
