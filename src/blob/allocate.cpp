@@ -121,6 +121,7 @@ task<result<>> blob_engine::copy_cluster(std::uint32_t from, std::uint32_t to) {
 /// Zeros past its end.
 task<result<>> blob_engine::copy_external(external_base& from, std::uint64_t offset,
                                           std::uint32_t cluster) {
+    if (!from.desc.is_open()) co_return fail(ENODEV);
     outcome<bdev_channel> channel = from.desc.open_channel();
     if (!channel) co_return fail(channel.error().code);
     const std::uint64_t all = from.desc.device().size().value();

@@ -84,6 +84,12 @@ task<outcome<std::shared_ptr<blob_node>>> blob_engine::open_locked(blob_id id) {
         m.read_only() || (m.flags.data_ro & ~blob_flags::data_ro_known) != 0 || read_only_;
     if ((m.flags.invalid & blob_flags::external) != 0) {
         outcome<std::shared_ptr<external_base>> external = co_await open_external(m);
+        if (!external && missing_external_) {
+            log::notice("blob", fmt::format("blob {}: {}: degraded until it is there",
+                                            to_string(id), external.error().message));
+            external =
+                std::make_shared<external_base>(bdev_desc(), *m.find(m.internal, xattr_external));
+        }
         if (!external) co_return fail(std::move(external.error()));
         node->external = std::move(*external);
     } else if (m.thin() && m.parent() != blob_id::none) {
@@ -251,8 +257,9 @@ task<result<>> blob_engine::close(node_handle handle) {
     co_return result<>();
 }
 
-task<blob_status> blob_engine::status_of(across<blob_node> of) {
-    const blob_node& node = *of;
+task<blob_status> blob_engine::status_of(across<blob_node> of) { co_return look_at(*of); }
+
+blob_status blob_engine::look_at(const blob_node& node) const {
     const blob_metadata& m = node.meta;
     blob_status s;
     s.id = node.id;
@@ -268,8 +275,11 @@ task<blob_status> blob_engine::status_of(across<blob_node> of) {
     const auto record = records_.find(node.id);
     if (record != records_.end()) s.clones = record->second.clones;
     s.snapshot = !s.clones.empty();
+    const blob_node* last = &node;
+    while (last->parent != nullptr) last = last->parent.get();
+    s.degraded = last->external != nullptr && !last->external->desc.is_open();
     s.xattrs = m.xattrs;
-    co_return s;
+    return s;
 }
 
 // --- Create and resize --------------------------------------------------------------------------

@@ -62,6 +62,7 @@ blob_id blob::id() const noexcept { return node_->id; }
 task<blob_status> blob::status() const {
     return at_home<&blob_engine::status_of>(node_->engine, node_ref(node_));
 }
+blob_status blob::current_status() const { return node_->engine.look_at(*node_); }
 task<outcome<blob>> blob::share() const {
     return at_home<&blob_engine::open>(node_->engine, node_->id);
 }
@@ -147,6 +148,7 @@ task<std::optional<std::uint64_t>> blob::next_unallocated(std::uint64_t from) co
 
 // --- A store ------------------------------------------------------------------------------------
 
+blobstore::blobstore() noexcept = default;
 blobstore::blobstore(std::unique_ptr<blob_engine> engine) noexcept : engine_(std::move(engine)) {}
 blobstore::blobstore(blobstore&&) noexcept = default;
 blobstore& blobstore::operator=(blobstore&&) noexcept = default;
@@ -210,6 +212,9 @@ task<outcome<>> blobstore::grow() { return at_home<&blob_engine::grow>(*engine_)
 task<outcome<std::string>> blobstore::dump() const { return at_home<&blob_engine::dump>(*engine_); }
 
 bdev& blobstore::base() const noexcept { return engine_->base().device(); }
+void blobstore::set_external_opener(external_opener opener, bool may_be_missing) {
+    engine_->set_external_opener(std::move(opener), may_be_missing);
+}
 void blobstore::set_removal_listener(std::function<task<void>()> listener) {
     engine_->removal_listener = std::move(listener);
 }

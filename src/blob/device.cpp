@@ -37,6 +37,9 @@ private:
         if ((bit(op.code) & data) == 0) [[unlikely]]
             return submit_other(op);
         const std::uint64_t index = index_of(op.first);
+        // A layer's op that waited while the blob was made smaller.
+        if (op.first.value() + op.blocks.value() > node_.map->size() * units_) [[unlikely]]
+            return op.complete(error::posix(ERANGE));
         const std::uint32_t cluster = (*node_.map)[index];
         const std::uint64_t within = op.first.value() - index * units_;
         constexpr std::uint32_t plain = bit(opcode::read) | bit(opcode::write);
@@ -189,6 +192,7 @@ private:
 
     /// Past its end there are zeros.
     task<result<>> read_external(external_base& external, lba at, iov_view data) {
+        if (!external.desc.is_open()) co_return fail(ENODEV);
         bdev& device = external.desc.device();
         const std::uint64_t block = device.block_size().value();
         const std::uint64_t first = at.value() * op_bytes() / block;

@@ -149,6 +149,7 @@ task<blobstore_status> blob_engine::status() {
     s.metadata_page_size = super_.page_size;
     s.size = super_.size;
     s.clusters = super_.clusters();
+    s.clusters_max = super_.clusters_max();
     s.data_clusters = s.clusters - super_.metadata_clusters();
     s.free_clusters = free_cluster_count();
     s.metadata_pages = super_.metadata.length;
@@ -277,10 +278,16 @@ task<outcome<std::string>> blob_engine::dump() {
 }
 
 task<void> blob_engine::base_removed(bdev&) {
-    dead_ = true;
-    if (!removal_listener) co_return;
+    if (!removal_listener) {
+        dead_ = true;
+        co_return;
+    }
     task<void> told = removal_listener();
-    if (told.valid()) co_await std::move(told);
+    while (!told.valid()) {  // lack of memory delays
+        co_await yield();
+        told = removal_listener();
+    }
+    co_await std::move(told);  // unloads, so that this is gone
 }
 
 }  // namespace nacre::detail

@@ -110,6 +110,11 @@ public:
     void leave(std::shared_ptr<blob_node> node);
     [[nodiscard]] task<result<>> close_left();
     [[nodiscard]] task<blob_status> status_of(across<blob_node> node);
+    [[nodiscard]] blob_status look_at(const blob_node& node) const;
+    void set_external_opener(external_opener opener, bool may_be_missing) {
+        external_opener_ = std::move(opener);
+        missing_external_ = may_be_missing;
+    }
     [[nodiscard]] task<outcome<>> resize(across<blob_node> node, std::uint64_t clusters);
     [[nodiscard]] task<outcome<>> set_xattr(across<blob_node> node, std::string name,
                                             std::string value);
@@ -267,6 +272,7 @@ private:
     std::map<blob_id, blob_record> records_;
     std::map<blob_id, std::weak_ptr<blob_node>> nodes_;
     external_opener external_opener_;
+    bool missing_external_ = false;
     mutex super_lock_;
     mutex opening_;
     mutex zeroing_;

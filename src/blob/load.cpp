@@ -69,7 +69,7 @@ task<outcome<>> blob_engine::load(blobstore_load_options o) {
     outcome<> done = attach();
     if (done) done = co_await read_super(o);
     if (!done) co_return done;
-    external_opener_ = std::move(o.external);
+    set_external_opener(std::move(o.external), o.missing_external);
     used_pages_ = bit_allocator(super_.metadata.length);
     used_clusters_ = bit_allocator(super_.clusters());
     bit_allocator blobids(super_.metadata.length);

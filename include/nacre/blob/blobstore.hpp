@@ -68,7 +68,8 @@ struct blobstore_load_options {
     bool recover = false;               ///< as if it had not been unloaded
     bool grow = false;                  ///< takes all of a base that has become larger
     load_progress progress{};
-    external_opener external{};  ///< absent: the identifier is a bdev's name, alias or UUID
+    external_opener external{};     ///< absent: the identifier is a bdev's name, alias or UUID
+    bool missing_external = false;  ///< see blobstore::set_external_opener
 };
 
 struct blobstore_status {
@@ -79,6 +80,7 @@ struct blobstore_status {
     std::uint32_t metadata_page_size = 0;
     std::uint64_t size = 0;  ///< bytes
     std::uint64_t clusters = 0;
+    std::uint64_t clusters_max = 0;  ///< that it can be grown to
     std::uint64_t data_clusters = 0;
     std::uint64_t free_clusters = 0;
     std::uint64_t metadata_pages = 0;
@@ -99,6 +101,7 @@ struct blob_status {
     bool thin = false;
     bool read_only = false;
     bool snapshot = false;  ///< others read through it
+    bool degraded = false;  ///< the external snapshot that it reads through is not there
     bool extent_table = false;
     clear_method clear = clear_method::by_default;
     blob_id parent = blob_id::none;
@@ -140,6 +143,8 @@ public:
 
     [[nodiscard]] blob_id id() const noexcept;
     [[nodiscard]] task<blob_status> status() const;
+    /// Home thread.
+    [[nodiscard]] blob_status current_status() const;
     /// Another handle.
     [[nodiscard]] task<outcome<blob>> share() const;
 
@@ -185,7 +190,7 @@ private:
 class [[nodiscard]] blobstore {
 public:
     using may_cross_threads = void;
-    blobstore() noexcept = default;
+    blobstore() noexcept;
     blobstore(blobstore&&) noexcept;
     blobstore& operator=(blobstore&&) noexcept;
     /// It has been unloaded, or nothing was ever loaded (asserted).
@@ -227,8 +232,11 @@ public:
     [[nodiscard]] task<outcome<std::string>> dump() const;
 
     [[nodiscard]] bdev& base() const noexcept;
-    /// Told, on the home thread, when the base goes away, before anything else: closes what it has
-    /// open and unloads.
+    /// As `external` of the load options. `may_be_missing`: a blob whose external snapshot cannot
+    /// be opened opens all the same, degraded; what would be read from there fails with ENODEV.
+    void set_external_opener(external_opener opener, bool may_be_missing);
+    /// Told, on the home thread, when the base goes away, while it can still be written: closes
+    /// what it has open and unloads.
     void set_removal_listener(std::function<task<void>()> listener);
 
 private:
