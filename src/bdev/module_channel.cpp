@@ -22,7 +22,7 @@ module_channel::module_channel(bdev& device) noexcept
     : device_(device),
       home_(*thread::current()),
       now_(home_.host().turn_stamp()),
-      supported_(device.attributes().operations),
+      supported_(device.operations()),
       fast_(supported_),
       block_mask_(static_cast<std::uint32_t>(device.block_size().value()) - 1),
       block_shift_(static_cast<std::uint32_t>(__builtin_ctzll(device.block_size().value()))),

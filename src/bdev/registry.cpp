@@ -96,6 +96,17 @@ task<outcome<>> bdev_registry::let_go(std::shared_ptr<bdev> device) {
     co_return removed;
 }
 
+outcome<> bdev_registry::set_aliases(bdev& device, std::vector<std::string> aliases) {
+    for (const std::string& alias : aliases)
+        if (bdev* const holder = find(alias); holder != nullptr && holder != &device)
+            return fail(EEXIST, fmt::format("{}: the name {} is taken by bdev {}", device.name(),
+                                            alias, holder->name()));
+    for (const std::string& alias : device.attributes_.aliases) by_name_.erase(alias);
+    device.attributes_.aliases = std::move(aliases);
+    for (const std::string& alias : device.attributes_.aliases) by_name_.emplace(alias, &device);
+    return {};
+}
+
 task<outcome<>> bdev_registry::examine_named(std::string name) {
     if (auto_examine_)
         co_return fail(EINVAL,

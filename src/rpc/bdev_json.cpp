@@ -43,7 +43,7 @@ constexpr io_type io_types[] = {{"read", opcode::read},
 
 /// Of what the block layer does by other operations SPDK names write_zeroes alone.
 bool shown_as_supported(const bdev& device, opcode op) {
-    return (device.attributes().operations & bit(op)) != 0 ||
+    return (device.operations() & bit(op)) != 0 ||
            (op == opcode::write_zeroes && device.supports(op));
 }
 

@@ -7,7 +7,8 @@
 // is owned together by the registry and its descriptors; after removal it refuses I/O, and its
 // memory goes with the last descriptor.
 //
-// Attributes are constant after registration but for the size. The home thread is the registry's.
+// Attributes are constant after registration but for the size and, on the home thread, the aliases.
+// The home thread is the registry's.
 #pragma once
 
 #include <atomic>
@@ -156,11 +157,15 @@ public:
     }
     [[nodiscard]] byte_count block_size() const noexcept { return attributes_.block_size; }
     [[nodiscard]] byte_count size() const noexcept { return blocks() * block_size(); }
+    /// Bits of opcodes that the module carries out itself, without what it has withdrawn.
+    [[nodiscard]] std::uint32_t operations() const noexcept {
+        return attributes_.operations & ~withdrawn_.load(std::memory_order_relaxed);
+    }
     /// Itself, or by emulation: write_zeroes by writing, compare by reading, copy,
     /// compare_and_write and zcopy by both.
     [[nodiscard]] bool supports(opcode op) const noexcept {
         constexpr std::uint32_t both = bit(opcode::read) | bit(opcode::write);
-        const std::uint32_t own = attributes_.operations;
+        const std::uint32_t own = operations();
         // The block layer carries some out by others.
         const std::uint32_t others = op == opcode::write_zeroes ? bit(opcode::write)
                                      : op == opcode::compare    ? bit(opcode::read)
@@ -222,6 +227,10 @@ public:
 
 protected:
     explicit bdev(bdev_attributes attributes);
+    /// It carries these out no more; channels that are open go on asking it.
+    void withdraw(std::uint32_t operations) noexcept {
+        withdrawn_.fetch_or(operations, std::memory_order_relaxed);
+    }
     /// Before registration only.
     [[nodiscard]] bdev_attributes& mutable_attributes() noexcept { return attributes_; }
 
@@ -257,6 +266,7 @@ private:
 
     bdev_attributes attributes_;
     std::atomic<std::uint64_t> blocks_;
+    std::atomic<std::uint32_t> withdrawn_{0};
     std::atomic<bool> removed_{false};
     claim claim_ = claim::none;
     std::string claimer_;                  // the first of its holders

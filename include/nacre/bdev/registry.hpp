@@ -125,6 +125,9 @@ public:
         return bdev_desc(std::move(device), a);
     }
 
+    /// Of a registered device, besides its name and UUID, from now on. EEXIST as add().
+    [[nodiscard]] outcome<> set_aliases(bdev& device, std::vector<std::string> aliases);
+
     /// By name, alias or UUID text; null if there is none.
     [[nodiscard]] bdev* find(std::string_view name) noexcept;
     [[nodiscard]] outcome<bdev_desc> open(std::string_view name, access a);
