@@ -14,6 +14,7 @@
 #include "modules/raid/raid.hpp"
 #include "nacre/bdev/bdev_kind.hpp"
 #include "nacre/core/bytes.hpp"
+#include "nacre/lvol/lvol.hpp"
 #include "nacre/memory/memory_policy.hpp"
 #include "nacre/rpc/config.hpp"
 #include "nacre/rpc/kind_methods.hpp"
@@ -233,6 +234,7 @@ task<outcome<>> app::implementation::bring_up() {
     bdevs = std::make_unique<bdev_registry>(*host);
     (void)gpt_module::of(*bdevs);   // from now on partitions are found
     (void)raid_module::of(*bdevs);  // and arrays assemble
+    (void)lvol_stores::of(*bdevs);  // and logical volumes appear
     exports = std::make_unique<nbd::server>(*bdevs);
     for (const bdev_kind* kind : kinds) bdevs->add_kind(*kind);
     outcome<rpc::method_table> methods = all_methods();

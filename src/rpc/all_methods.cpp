@@ -12,7 +12,8 @@ method_table all_methods() {
          {framework_methods(), config_methods(), thread_methods(), log_methods(), notify_methods(),
           bdev_methods(), iostat_methods(), histogram_methods(), qos_methods(),
           bdev_layer_methods(), bdev_zone_methods(), bdev_raid_methods(), bdev_module_methods(),
-          crypto_methods(), bdev_rbd_methods(), bdev_nvme_methods(), nbd_methods(), ublk_methods()})
+          crypto_methods(), bdev_rbd_methods(), bdev_nvme_methods(), lvol_methods(), nbd_methods(),
+          ublk_methods()})
         all.add(table);
     return all;
 }

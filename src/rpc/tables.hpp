@@ -28,6 +28,7 @@ namespace nacre::rpc {
 [[nodiscard]] std::span<const method> crypto_methods() noexcept;
 [[nodiscard]] std::span<const method> bdev_rbd_methods() noexcept;
 [[nodiscard]] std::span<const method> bdev_nvme_methods() noexcept;
+[[nodiscard]] std::span<const method> lvol_methods() noexcept;
 [[nodiscard]] std::span<const method> nbd_methods() noexcept;
 [[nodiscard]] std::span<const method> ublk_methods() noexcept;
 
