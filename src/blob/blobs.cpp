@@ -131,12 +131,14 @@ task<outcome<>> blob_engine::read_blob(blob_node& node) {
                 e.error().code, fmt::format("blob {}: {}", to_string(node.id), e.error().message)));
         const std::uint64_t first = slot * extent_page_clusters;
         const std::uint64_t n = std::min(extent_page_clusters, m.clusters - first);
-        if (e->first != first || e->clusters.size() != n)
+        // One that is longer is what a crash leaves of SPDK's growing of a blob.
+        if (e->first != first || e->clusters.size() < n)
             co_return fail(EILSEQ,
                            fmt::format("blob {}: extent page {}: start_cluster_idx {} and {} "
                                        "clusters, not {} and {}",
                                        to_string(node.id), m.extent_pages[slot], e->first,
                                        e->clusters.size(), first, n));
+        e->clusters.resize(n);
         std::ranges::copy(e->clusters, map.begin() + static_cast<std::ptrdiff_t>(first));
     }
     for (std::size_t i = 0; i < map.size(); ++i) {

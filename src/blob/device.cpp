@@ -223,11 +223,20 @@ private:
         }
     }
 
-    /// By the blob's own map, not its parents'.
+    /// Whether a read of the cluster finds anything but zeros, as far as maps tell.
+    [[nodiscard]] bool may_hold_data(std::uint64_t index) const noexcept {
+        for (const blob_node* n = &node_; n != nullptr; n = n->parent.get()) {
+            if (index >= n->map->size()) return false;
+            if ((*n->map)[index] != 0 || n->external != nullptr) return true;
+        }
+        return false;
+    }
+    /// With what is its parents': who copies a clone by this must not miss it. The blob's own is
+    /// blob::next_allocated's.
     void seek(io_op& op) noexcept {
-        const cluster_map& map = *node_.map;
-        for (std::uint64_t i = index_of(op.first); i < map.size(); ++i) {
-            if ((map[i] != 0) != (op.code == opcode::seek_data)) continue;
+        const std::uint64_t size = node_.map->size();
+        for (std::uint64_t i = index_of(op.first); i < size; ++i) {
+            if (may_hold_data(i) != (op.code == opcode::seek_data)) continue;
             op.found = std::max(op.first.value(), i * units_);
             return op.complete();
         }

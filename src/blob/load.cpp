@@ -36,6 +36,7 @@ struct blob_engine::scan {
     aligned_bytes single;
     std::vector<std::uint32_t> map{};        // of the blob that is looked at
     std::optional<std::uint64_t> cut_to{};   // its shrink was under way
+    bool grows = false;                      // its growing was
     std::map<blob_id, unfinished> marked{};  // those with SNAPTMP or SNAPRM
     std::map<blob_id, blob_id> kept{};       // of those: stays; and the blob that it named
     std::map<blob_id, std::vector<std::uint32_t>> shrunk{};  // with what remains of their maps
@@ -229,6 +230,7 @@ task<outcome<>> blob_engine::scan_chain(scan& s, std::uint32_t root) {
     if (s.dirty || (marked && record.error.empty())) {
         s.map = std::move(meta.rle_map);
         s.cut_to.reset();
+        s.grows = false;
         if (meta.extent_table) {
             outcome<> extents = co_await scan_extents(s, id, meta);
             if (!extents) co_return extents;
@@ -236,6 +238,9 @@ task<outcome<>> blob_engine::scan_chain(scan& s, std::uint32_t root) {
         if (s.cut_to) {
             find_out(fmt::format("blob {}: a shrink to {} clusters was under way: finished",
                                  to_string(id), *s.cut_to));
+            s.shrunk.emplace(id, s.map);
+        } else if (s.grows && s.dirty && record.error.empty()) {
+            find_out(fmt::format("blob {}: growing it was under way: undone", to_string(id)));
             s.shrunk.emplace(id, s.map);
         }
     }
@@ -248,7 +253,8 @@ task<outcome<>> blob_engine::scan_chain(scan& s, std::uint32_t root) {
 }
 
 /// Fills s.map. A page that is shorter than the blob, and empty ones after it, are what SPDK leaves
-/// when a shrink is cut off: then cut_to says to what.
+/// when a shrink is cut off: then cut_to says to what. One that is longer is what it leaves when
+/// growing is: the blob ends before.
 task<outcome<>> blob_engine::scan_extents(scan& s, blob_id id, const blob_metadata& meta) {
     blob_record& record = records_[id];
     s.map.assign(std::min<std::uint64_t>(meta.clusters, UINT32_MAX), 0);
@@ -263,13 +269,17 @@ task<outcome<>> blob_engine::scan_extents(scan& s, blob_id id, const blob_metada
         const std::uint64_t first = slot * extent_page_clusters;
         const std::uint64_t n = std::min(extent_page_clusters, meta.clusters - first);
         if (s.cut_to) continue;
-        if (!e || e->first != first || e->clusters.size() > n) {
+        if (e && e->clusters.size() > n) {
+            s.grows = true;
+            e->clusters.resize(n);
+        }
+        if (!e || e->first != first) {
             if (record.error.empty())
-                record.error = fmt::format(
-                    "blob {}: {}", to_string(id),
-                    e ? fmt::format("extent page {} has {} clusters from {}, not {} from {}", index,
-                                    e->clusters.size(), e->first, n, first)
-                      : e.error().message);
+                record.error =
+                    fmt::format("blob {}: {}", to_string(id),
+                                e ? fmt::format("extent page {} has clusters from {}, not from {}",
+                                                index, e->first, first)
+                                  : e.error().message);
             continue;
         }
         std::ranges::copy(e->clusters, s.map.begin() + static_cast<std::ptrdiff_t>(first));
