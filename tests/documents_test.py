@@ -57,10 +57,15 @@ class completion(unittest.TestCase):
         self.assertIn("--quickstart", self.complete("serve", "--"))
         self.assertEqual(self.complete("rpc", "--sock"), ["--socket"])
         self.assertEqual(self.complete("completion", ""), ["bash"])
+        self.assertEqual(self.complete("blob", "che"), ["check"])
+        self.assertIn("--remove-damaged", self.complete("blob", "check", "--"))
 
     def test_each_command_with_each_option_that_its_help_names(self):
         for command in self.complete(""):
             text = generated(command, "--help")
+            if "SUBCOMMAND" in text:
+                for inner in self.complete(command, ""):
+                    text += generated(command, inner, "--help")
             for option in self.complete(command, "--"):
                 self.assertIn(option, text)
 
@@ -90,7 +95,8 @@ class manual(unittest.TestCase):
 
     def test_pages_name_what_there_is(self):
         commands = generated("man", "nacre")
-        for command in ("serve", "rpc", "perf", "tour", "sim", "man"):
+        for command in ("serve", "rpc", "perf", "blob", "blob check", "blob xattr set", "dd",
+                        "tour", "sim", "man"):
             self.assertIn(f".SS nacre {command}\n", commands)
         self.assertIn("\\-\\-quickstart", commands)
         methods = generated("man", "nacre-rpc")

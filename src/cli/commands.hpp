@@ -26,6 +26,8 @@ using bdev_kinds = std::vector<const bdev_kind*>;
 void add_serve(CLI::App& program, action& chosen, const bdev_kinds& kinds);
 void add_rpc(CLI::App& program, action& chosen, const bdev_kinds& kinds);
 void add_perf(CLI::App& program, action& chosen, const bdev_kinds& kinds);
+void add_blob(CLI::App& program, action& chosen, const bdev_kinds& kinds);
+void add_dd(CLI::App& program, action& chosen, const bdev_kinds& kinds);
 void add_sim(CLI::App& program, action& chosen);
 void add_tour(CLI::App& program, action& chosen);
 /// `completion` and `man`. After all others, which they describe.
