@@ -13,7 +13,8 @@ import time
 import unittest
 
 NACRE = os.environ["NACRE_BINARY"]
-STEPS = ["prepare", "serve", "copy", "fail-leg", "rebuild", "kill", "verify", "stop"]
+STEPS = ["prepare", "serve", "copy", "fail-leg", "rebuild", "kill", "verify", "thin",
+         "stop"]
 
 
 def tour(*arguments, **environment):
@@ -55,6 +56,9 @@ class tour_command(unittest.TestCase):
         self.assertEqual(figures["fail-leg"]["writes_acknowledged"], figures["fail-leg"]["writes"])
         self.assertGreater(figures["fail-leg"]["writes_after_failure"], 0)
         self.assertGreater(figures["kill"]["writes_acknowledged"], 100)
+        self.assertGreater(figures["thin"]["writes_acknowledged"], 100)
+        self.assertGreater(figures["thin"]["allocated_since_snapshot_bytes"], 0)
+        self.assertLess(figures["thin"]["allocated_bytes"], figures["serve"]["volume_bytes"])
         self.assertGreater(figures["serve"]["ready_ms"], 0)
         self.assertEqual(os.listdir(self.temporary), [])
         self.assertLess(took, 60)

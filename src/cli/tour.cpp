@@ -30,6 +30,10 @@ std::span<const tour_step> tour_steps() {
          &tour::rebuild},
         {"kill", "SIGKILL in the middle of writes, and a new start", {"copy"}, &tour::kill},
         {"verify", "Every file of the tree, read back and checked", {"copy"}, &tour::verify},
+        {"thin",
+         "A thin volume with the tree, a snapshot and a clone of it, SIGKILL, and a new start",
+         {"serve"},
+         &tour::thin},
         {"stop",
          "The daemon ends in good order, and both legs hold the same",
          {"serve"},
@@ -117,9 +121,9 @@ outcome<std::vector<tour_report>> tour::run(
 
 void tour::remove_files(const std::string& folder) {
     static constexpr const char* made[] = {
-        "source.img", "tree.sha256", "leg_a.img",     "leg_b.img",     "config.json",
-        "serve.log",  "back.img",    "back",          "load.script",   "load.answers",
-        "rpc.sock",   "nbd.sock",    "rpc.sock.lock", "nbd.sock.lock", ".nacre-tour"};
+        "source.img",    "tree.sha256",   "leg_a.img",   "leg_b.img",    "config.json", "serve.log",
+        "back.img",      "back",          "load.script", "load.answers", "rpc.sock",    "nbd.sock",
+        "rpc.sock.lock", "nbd.sock.lock", ".nacre-tour", "pool.img",     "thin.img"};
     std::error_code ignored;
     // Folders of the tree may be read-only.
     const fs::path back = folder + "/back";

@@ -85,6 +85,7 @@ public:
     outcome<tour_findings> rebuild();
     outcome<tour_findings> kill();
     outcome<tour_findings> verify();
+    outcome<tour_findings> thin();
     outcome<tour_findings> stop();
 
 private:
@@ -93,7 +94,7 @@ private:
         if (options_.progress) options_.progress(text);
     }
     [[nodiscard]] std::string file(std::string_view name) const;
-    [[nodiscard]] std::string uri() const;
+    [[nodiscard]] std::string uri(std::string_view name = "vol0") const;
     [[nodiscard]] std::uint64_t volume_bytes() const noexcept;
     // tour_prepare.cpp
     outcome<> check_tools() const;
@@ -101,13 +102,18 @@ private:
     outcome<> make_image();
     // tour_steps.cpp
     outcome<> make_volume();
-    outcome<std::uint64_t> compare_volume();
+    outcome<std::uint64_t> compare_volume(std::string_view name = "vol0");
+    outcome<> read_back(std::string_view name = "vol0");
     outcome<> compare_legs();
     outcome<json::value> array();
     outcome<> wait_until_whole();
-    outcome<> end_load(load& writer, bool must_succeed);
-    outcome<> read_back();
+    outcome<> end_load(load& writer, bool must_succeed, const volume_model& model);
     outcome<tour_findings> check_files();
+    // tour_thin.cpp
+    outcome<> call_all(const std::vector<std::pair<const char*, json::object>>& calls);
+    outcome<> make_thin();
+    outcome<> make_family();
+    outcome<json::value> volume(std::string_view name);
 
     tour_options options_;
     tour_daemon daemon_;

@@ -8,21 +8,12 @@
 
 #include "tour.hpp"
 #include "tour_text.hpp"
+#include "tour_writer.hpp"
 
 namespace nacre::cli {
 namespace {
 
 constexpr seconds settle_limit{100};
-constexpr seconds load_limit{100};
-/// Before what is to happen under load happens.
-constexpr std::uint64_t writes_first = 200;
-
-std::uint64_t writes_of(const json::value& iostat) {
-    return iostat["bdevs"][0]["num_write_ops"].as_uint64().value_or(0);
-}
-
-const json::object of_volume{{"names", json::array{"vol0"}}};
-
 /// The mirror's entry in what bdev_raid_get_bdevs answers.
 const json::value& volume_in(const json::value& answer) { return answer[0]; }
 
@@ -34,53 +25,14 @@ bool is_whole(const json::value& answer) {
 
 }  // namespace
 
-/// qemu-io at work on the load area.
-class tour::load {
-public:
-    static outcome<load> start(tour& t, std::uint64_t batches) {
-        load l(load_run(t.area_, batches, ++t.generation_), t.file("load.answers"));
-        process_options options;
-        options.input = t.file("load.script");
-        options.output = l.answers;
-        std::ofstream(options.input) << l.run.script();
-        outcome<json::value> before = t.daemon_.call("bdev_get_iostat", of_volume);
-        if (!before) return fail(std::move(before.error()));
-        l.writes_before = writes_of(*before);
-        outcome<child_process> child =
-            child_process::start({"qemu-io", "-f", "raw", "--cache=none", t.uri()}, options);
-        if (!child) return fail(std::move(child.error()));
-        l.child.emplace(std::move(*child));
-        return l;
-    }
-    /// Until the volume has been given so many of its writes; how many they are.
-    outcome<std::uint64_t> wait_for(tour& t, std::uint64_t writes) {
-        outcome<json::value> seen = t.daemon_.call_until(
-            "bdev_get_iostat", of_volume,
-            [&](const json::value& v) {
-                return writes_of(v) >= writes_before + writes || child->ended();
-            },
-            load_limit);
-        if (!seen) return fail(std::move(seen.error()));
-        return writes_of(*seen) - writes_before;
-    }
-
-    load_run run;
-    std::string answers;  // file
-    std::optional<child_process> child{};
-    std::uint64_t writes_before = 0;
-
-private:
-    load(load_run r, std::string file) : run(std::move(r)), answers(std::move(file)) {}
-};
-
 /// Waits for the writer, and takes what was acknowledged into the model.
-outcome<> tour::end_load(load& writer, bool must_succeed) {
-    outcome<process_result> ended = writer.child->wait(load_limit);
+outcome<> tour::end_load(load& writer, bool must_succeed, const volume_model& model) {
+    outcome<process_result> ended = writer.child->wait(load::limit);
     if (!ended) return fail(std::move(ended.error()));
     std::ifstream file(writer.answers);
     const std::string printed{std::istreambuf_iterator<char>(file), {}};
     if (outcome<> read = writer.run.read_answers(printed); !read) return read;
-    if (outcome<> applied = model_->apply(writer.run); !applied) return applied;
+    if (outcome<> applied = model.apply(writer.run); !applied) return applied;
     if (!must_succeed) return {};
     if (ended->status != 0 || writer.run.acknowledged() != writer.run.planned())
         return fail(EIO, fmt::format("the writer saw an error: of {} writes {} were acknowledged, "
@@ -112,10 +64,10 @@ outcome<> tour::wait_until_whole() {
 outcome<tour_findings> tour::fail_leg() {
     constexpr std::uint64_t batches = 250;
     constexpr std::uint64_t failures = 1'000'000;
-    outcome<load> writer = load::start(*this, batches);
+    outcome<load> writer = load::start(*this, batches, "vol0", "vol0");
     if (!writer) return fail(std::move(writer.error()));
     doing("writing");
-    outcome<std::uint64_t> before = writer->wait_for(*this, writes_first);
+    outcome<std::uint64_t> before = writer->wait_for(*this, load::writes_first);
     if (!before) return fail(std::move(before.error()));
     const stopwatch since;
     outcome<json::value> injected = daemon_.call(
@@ -134,7 +86,8 @@ outcome<tour_findings> tour::fail_leg() {
     if (volume_in(*degraded)["state"].as_string() != "online")
         return fail(EIO, "the mirror is not online: " + degraded->dump());
     doing("writing on");
-    if (outcome<> ended = end_load(*writer, true); !ended) return fail(std::move(ended.error()));
+    if (outcome<> ended = end_load(*writer, true, *model_); !ended)
+        return fail(std::move(ended.error()));
     outcome<std::uint64_t> compared = compare_volume();
     if (!compared) return fail(std::move(compared.error()));
     const std::uint64_t after = writer->run.planned() - std::min(*before, writer->run.planned());
@@ -160,7 +113,7 @@ outcome<tour_findings> tour::rebuild() {
         daemon_.call("bdev_error_inject_error",
                      {{"name", "EE_leg_b"}, {"io_type", "clear"}, {"error_type", "failure"}});
     if (!cleared) return fail(std::move(cleared.error()));
-    outcome<load> writer = load::start(*this, batches);
+    outcome<load> writer = load::start(*this, batches, "vol0", "vol0");
     if (!writer) return fail(std::move(writer.error()));
     const stopwatch since;
     outcome<json::value> added =
@@ -169,7 +122,8 @@ outcome<tour_findings> tour::rebuild() {
     if (outcome<> whole = wait_until_whole(); !whole) return fail(std::move(whole.error()));
     const double took = since.elapsed();
     const double rate = static_cast<double>(volume_bytes()) / took;
-    if (outcome<> ended = end_load(*writer, true); !ended) return fail(std::move(ended.error()));
+    if (outcome<> ended = end_load(*writer, true, *model_); !ended)
+        return fail(std::move(ended.error()));
     outcome<std::uint64_t> compared = compare_volume();
     if (!compared) return fail(std::move(compared.error()));
     if (outcome<> same = compare_legs(); !same) return fail(std::move(same.error()));
@@ -190,14 +144,15 @@ outcome<tour_findings> tour::rebuild() {
 
 outcome<tour_findings> tour::kill() {
     constexpr std::uint64_t batches = 2000;
-    outcome<load> writer = load::start(*this, batches);
+    outcome<load> writer = load::start(*this, batches, "vol0", "vol0");
     if (!writer) return fail(std::move(writer.error()));
     doing("writing");
-    outcome<std::uint64_t> before = writer->wait_for(*this, writes_first);
+    outcome<std::uint64_t> before = writer->wait_for(*this, load::writes_first);
     if (!before) return fail(std::move(before.error()));
     doing("SIGKILL");
     if (outcome<> killed = daemon_.kill(); !killed) return fail(std::move(killed.error()));
-    if (outcome<> ended = end_load(*writer, false); !ended) return fail(std::move(ended.error()));
+    if (outcome<> ended = end_load(*writer, false, *model_); !ended)
+        return fail(std::move(ended.error()));
     if (writer->run.acknowledged() == writer->run.planned())
         return fail(EAGAIN, "the writer was done before the daemon was killed");
     const stopwatch since;

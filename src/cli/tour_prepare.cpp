@@ -55,8 +55,9 @@ outcome<> tour::check_tools() const {
 }
 
 outcome<> tour::check_space() const {
-    // The image, two legs, and what is read back as an image and as files.
-    const std::uint64_t needed = 4 * volume_bytes() + tree_.blocks_bytes;
+    // The image, two legs, a thin volume and what it must hold, and what is read back as an image
+    // and as files.
+    const std::uint64_t needed = 6 * volume_bytes() + tree_.blocks_bytes;
     std::error_code problem;
     const fs::space_info space = fs::space(options_.folder, problem);
     if (problem || space.available >= needed) return {};

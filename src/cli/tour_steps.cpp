@@ -27,7 +27,7 @@ std::string random_uuid() {
 
 }  // namespace
 
-std::string tour::uri() const {
+std::string tour::uri(std::string_view name) const {
     std::string escaped;
     for (const char c : daemon_.nbd_socket()) {
         const bool plain = std::isalnum(static_cast<unsigned char>(c)) != 0 ||
@@ -37,7 +37,7 @@ std::string tour::uri() const {
         else
             escaped += fmt::format("%{:02X}", static_cast<unsigned char>(c));
     }
-    return fmt::format("nbd+unix:///vol0?socket={}", escaped);
+    return fmt::format("nbd+unix:///{}?socket={}", name, escaped);
 }
 
 /// Two files, one of them below a bdev that can be told to fail; a mirror; an export.
@@ -96,10 +96,10 @@ outcome<tour_findings> tour::serve() {
     return f;
 }
 
-outcome<std::uint64_t> tour::compare_volume() {
+outcome<std::uint64_t> tour::compare_volume(std::string_view name) {
     doing("qemu-img compare");
     outcome<process_result> r = run_process(
-        {"qemu-img", "compare", "-f", "raw", "-F", "raw", model_->path(), uri()}, {}, {0, 1});
+        {"qemu-img", "compare", "-f", "raw", "-F", "raw", model_->path(), uri(name)}, {}, {0, 1});
     if (!r) return fail(std::move(r.error()));
     if (r->status != 0) return fail(EILSEQ, "qemu-img compare: " + r->output + r->errors);
     return volume_bytes();
@@ -123,11 +123,11 @@ outcome<tour_findings> tour::copy() {
     return f;
 }
 
-outcome<> tour::read_back() {
+outcome<> tour::read_back(std::string_view name) {
     doing("nbdcopy of the volume into a file");
     std::error_code ignored;
     fs::remove(file("back.img"), ignored);
-    outcome<process_result> r = run_process({"nbdcopy", uri(), file("back.img")});
+    outcome<process_result> r = run_process({"nbdcopy", uri(name), file("back.img")});
     if (!r) return fail(std::move(r.error()));
     return {};
 }
