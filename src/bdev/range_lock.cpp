@@ -158,16 +158,24 @@ task<result<range_lock>> bdev::quiesce() {
     co_return lock;
 }
 
-/// Every channel holds back what comes; then what is under way comes back.
+/// Every channel holds back what comes; then what is under way comes back. Before that the layers
+/// above settle, so that what passed a door unseen has come back: with the doors shut already they
+/// would wait for what waits there.
 task<result<>> bdev::install_range(locked_range range) {
-    const auto install = [](across<bdev> d, across<module_channel> c, locked_range r) {
+    const auto open_eyes = [](across<module_channel> c) {
         channel_powers& powers = c->powers();
-        const std::lock_guard guard(d->mutex_);
-        // Not if the device has begun to go away meanwhile.
-        if (d->locks_->find(r.id)->is == lock_state::standing) powers.lock(r);
+        powers.follow(1);
         return across<channel_powers>(powers);
     };
-    const auto release = [](across<bdev> d, across<module_channel> c) { d->release_channel(*c); };
+    const auto install = [](across<bdev> d, across<channel_powers> powers, locked_range r) {
+        const std::lock_guard guard(d->mutex_);
+        // Not if the device has begun to go away meanwhile.
+        if (d->locks_->find(r.id)->is == lock_state::standing) powers->lock(r);
+    };
+    const auto release = [](across<bdev> d, across<module_channel> c) {
+        c->powers().follow(-1);
+        d->release_channel(*c);
+    };
     const across<bdev> self(*this);
     std::vector<module_channel*> pinned = pin_channels();
     std::vector<across<channel_powers>> doors;
@@ -175,13 +183,11 @@ task<result<>> bdev::install_range(locked_range range) {
     for (module_channel* channel : pinned) {
         const across<module_channel> there(*channel);
         if (&channel->home() == thread::current()) {
-            doors.push_back(install(self, there, range));
+            doors.push_back(open_eyes(there));
         } else {
-            across<channel_powers> powers =
-                co_await call_on(channel->home(), install, self, there, range);
+            across<channel_powers> powers = co_await call_on(channel->home(), open_eyes, there);
             doors.push_back(powers);
         }
-        const std::lock_guard guard(mutex_);
         fed = fed || channel->fed_;
     }
     while (fed) {
@@ -191,18 +197,21 @@ task<result<>> bdev::install_range(locked_range range) {
         co_await yield();  // lack of memory delays
     }
     for (std::size_t i = 0; i < pinned.size(); ++i) {
+        if (&pinned[i]->home() == thread::current())
+            install(self, doors[i], range);
+        else
+            co_await call_on(pinned[i]->home(), install, self, doors[i], range);
+    }
+    for (std::size_t i = 0; i < pinned.size(); ++i) {
         thread& home = pinned[i]->home();
         const across<module_channel> there(*pinned[i]);
+        const auto look = [](across<channel_powers> p, locked_range r) { return p->clear_of(r); };
         const bool here = &home == thread::current();
         bool clear = false;
-        if (here) {
-            clear = doors[i]->clear_of(range);
-        } else {
-            const auto look = [](across<channel_powers> p, locked_range r) {
-                return p->clear_of(r);
-            };
+        if (here)
+            clear = look(doors[i], range);
+        else
             clear = co_await call_on(home, look, doors[i], range);
-        }
         while (!clear) {
             join_handle<result<>> waiting = home.spawn(&wait_until_clear, doors[i], range);
             result<> waited = co_await waiting;
@@ -210,7 +219,7 @@ task<result<>> bdev::install_range(locked_range range) {
             if (!clear) co_await yield();
         }
         if (here)
-            release_channel(*pinned[i]);
+            release(self, there);
         else
             co_await call_on(home, release, self, there);
     }

@@ -312,7 +312,13 @@ task<void> check_quiesce(bdev_registry& registry) {
     EXPECT_FALSE(h.has);
     asked.spawn(ask_and_note(u, 1, opcode::read, 4, 1, buffer.data()));
     co_await settle();
-    EXPECT_EQ(device.held.size(), 1U) << "the second one waits at the door";
+    EXPECT_EQ(device.held.size(), 2U) << "the door is open until the layer has settled";
+    device.answer_held(0);
+    co_await settle();
+    EXPECT_FALSE(h.has) << "the second one is under way";
+    asked.spawn(ask_and_note(u, 3, opcode::read, 6, 1, buffer.data()));
+    co_await settle();
+    EXPECT_EQ(device.held.size(), 1U) << "the third one waits at the door";
     device.answer_held(0);
     co_await settle();
     EXPECT_TRUE(h.has);
@@ -345,7 +351,7 @@ task<void> check_quiesce(bdev_registry& registry) {
     EXPECT_TRUE(here.has);
     co_await here.lock.release();
     joined = co_await asked.join();
-    EXPECT_EQ(u.answers.size(), 3U);
+    EXPECT_EQ(u.answers.size(), 4U);
 }
 
 TEST(bdev_range_lock, of_a_base_holds_back_the_layers_above) { simulate(&check_quiesce); }
