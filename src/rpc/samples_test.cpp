@@ -249,7 +249,7 @@ TEST(rpc_samples, are_answered_as_spdk_answers_them) {
     replayed = 0;
     fixture({.shuffle = false}).run(&replay_first);
     fixture({.shuffle = false}).run(&replay_second);
-    EXPECT_EQ(replayed, 76U);
+    EXPECT_EQ(replayed, 104U);
     EXPECT_EQ(passed_over, 0U);
 }
 
