@@ -75,12 +75,6 @@ task<bool> lvol_stores::reopen(std::string identifier, bool come_back) {
         });
     };
     if (!std::ranges::any_of(stores_, wanted)) co_return false;
-    while (true) {
-        result<> locked = co_await reopening_.lock();
-        if (locked) break;
-        co_await yield();
-    }
-    const unlock_guard guard(reopening_);
     bool some = false;
     const std::vector<store_ptr> present = stores_;
     for (const store_ptr& store : present) {
@@ -96,6 +90,7 @@ task<bool> lvol_stores::reopen_in(store_ptr store, std::string identifier, bool 
     std::vector<lvol_ptr> dependent;
     for (const lvol_ptr& v : store->volumes)
         if ((!come_back || v->degraded) && reads_through(*v, identifier)) dependent.push_back(v);
+    // In the order of the list, as everybody who waits for more than one.
     for (const lvol_ptr& v : dependent) {
         while (v->busy != nullptr) {
             result<> free = co_await v->freed.wait();

@@ -113,6 +113,39 @@ TEST(lvol_external, volumes_come_back_with_what_they_read_through) {
     simulate_external(&check_comes_and_goes);
 }
 
+/// A volume of another store reads through a volume that reads through the bdev.
+task<void> check_chain(bdev_registry& registry) {
+    co_await prepare(registry);
+    lvol_stores& stores = lvol_stores::of(registry);
+    outcome<std::string> name = co_await stores.clone_bdev("lvs", "golden", "e");
+    EXPECT_TRUE(name) << why(name);
+    outcome<> done = co_await put(registry, "lvs/e", 0, 1, 'x');
+    malloc_options m;
+    m.name = "m";
+    m.num_blocks = 256;
+    m.block_size = block;
+    name = co_await create_malloc(registry, std::move(m));
+    lvstore_options o;
+    o.name = "second";
+    o.cluster_size = cluster;
+    outcome<uuid> made = co_await stores.create_store("m", std::move(o));
+    EXPECT_TRUE(made) << why(made);
+    name = co_await stores.clone_bdev("second", "lvs/e", "n");
+    EXPECT_TRUE(name) << why(name);
+    for (int round = 0; round < 2; ++round) {
+        std::string text = co_await look_at(registry, "second/n", 0, 3);
+        EXPECT_EQ(text, "xgg");
+        done = co_await registry.remove("golden");
+        EXPECT_TRUE(done) << why(done);
+        EXPECT_EQ(degraded_ones(registry), "e n");
+        done = co_await add_golden(registry);
+        EXPECT_TRUE(done) << why(done);
+        EXPECT_EQ(degraded_ones(registry), "");
+    }
+}
+
+TEST(lvol_external, chains_over_stores_go_and_come_back) { simulate_external(&check_chain); }
+
 task<void> check_refusals(bdev_registry& registry) {
     co_await prepare(registry);
     lvol_stores& stores = lvol_stores::of(registry);

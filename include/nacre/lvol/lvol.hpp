@@ -177,7 +177,6 @@ private:
     std::map<std::string, std::unique_ptr<detail::external_watch>, std::less<>> watches_;
     std::map<std::uint32_t, std::shared_ptr<detail::shallow_copy_run>> copies_;
     std::uint32_t copies_begun_ = 0;
-    mutex reopening_;
 };
 
 }  // namespace nacre
