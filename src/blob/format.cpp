@@ -362,8 +362,8 @@ outcome<> chain_reader::take_rle(std::span<const std::byte> body, const std::str
         if (cluster != 0 && cluster + n > super_.clusters())
             return damaged(fmt::format("{}: EXTENT_RLE has clusters {} to {}, of {}", where,
                                        cluster, cluster + n, super_.clusters()));
-        // No bound of a thin blob but memory: 4 bytes each.
-        if (blob_.rle_map.size() + n > UINT32_MAX || n > super_.clusters() * 64 + 65536)
+        // A thin blob may be larger than the store, but not without a bound: 4 bytes each.
+        if (blob_.rle_map.size() + n > super_.clusters() * 64 + 65536)
             return damaged(fmt::format("{}: EXTENT_RLE has a run of {} clusters", where, n));
         for (std::uint64_t i = 0; i < n; ++i)
             blob_.rle_map.push_back(cluster == 0 ? 0 : cluster + static_cast<std::uint32_t>(i));
