@@ -125,6 +125,10 @@ RUNTIME = [
     ("bdev_rbd_create pool image 4096 --cluster-name c", r"request:\n.*\"code\": -1"),
     ("bdev_rbd_resize c 8", r"request:\n.*\"code\": -19"),
     ("bdev_rbd_delete c", r"request:\n.*\"code\": -19"),
+    # Without such a drive: guest.nvme has some.
+    ("bdev_xnvme_create /nonexistent x0 io_uring_cmd", r"request:\n.*\"code\": -"),
+    ("bdev_xnvme_delete x0", r"request:\n.*\"code\": -19"),
+    ("bdev_nvme_send_cmd -n x0 -t admin -r c2h -c BgAAAA== -D 4096", r"request:\n.*\"code\": -"),
     ("bdev_raid_create -n r1 -r raid1 -b 'malloc0 malloc1'", None),
     ("bdev_raid_get_bdevs all", lambda a: a[0]["name"] == "r1" and a[0]["state"] == "online"),
     ("bdev_raid_remove_base_bdev malloc1", None),

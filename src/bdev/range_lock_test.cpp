@@ -206,6 +206,7 @@ task<void> check_growth(bdev_registry& registry) {
     EXPECT_TRUE(u.answers.empty());
     co_await all.lock.release();
     result<> joined = co_await asked.join();
+    (void)joined;
     EXPECT_EQ(u.answers, (std::vector<user::answer>{{0, 0}}));
 }
 
@@ -249,6 +250,7 @@ task<void> check_zones(bdev_registry& registry) {
     EXPECT_EQ(u.answers, (std::vector<user::answer>{{0, 0}}));
     co_await other_zone.lock.release();
     result<> joined = co_await asked.join();
+    (void)joined;
     EXPECT_EQ(u.answers.size(), 2U);
 }
 

@@ -213,6 +213,7 @@ task<void> check_no_overtaking(bdev_registry& registry) {
         asked.spawn(ask_and_note(u, i, opcode::read, i, 20, buffer.data()));
     result<> slept = co_await sleep_for(800'000);  // room for a small one, not for a large one
     asked.spawn(ask_and_note(u, 9, opcode::read, 9, 1, buffer.data()));
+    (void)slept;
     result<> joined = co_await asked.join();
     EXPECT_TRUE(joined);
     EXPECT_EQ(device.seen.back().first, 9U);

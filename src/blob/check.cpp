@@ -8,6 +8,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
+#include <tuple>
 #include <unordered_map>
 
 #include "bit_allocator.hpp"
@@ -565,7 +567,8 @@ std::optional<std::pair<blob_id, blob_id>> checker::window(blob_id a, blob_id b)
 }
 
 void checker::judge_owners(usage& what, bool pages) {
-    std::ranges::stable_sort(what.owners, {}, &reference::number);
+    std::ranges::sort(what.owners, {},
+                      [](const reference& r) { return std::tuple(r.number, r.root, r.place); });
     std::set<std::pair<blob_id, blob_id>> windows;
     for (std::size_t i = 0; i < what.owners.size();) {
         std::size_t end = i;
