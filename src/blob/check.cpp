@@ -45,9 +45,6 @@ struct reference {
     std::uint32_t number;
     std::uint32_t root;
     std::uint64_t place;  // of the blob's clusters or extent pages; UINT64_MAX: of its chain
-    friend bool operator<(const reference& a, const reference& b) noexcept {
-        return a.number < b.number;
-    }
 };
 
 /// What is used by whom: bits, and the owners of what is used twice once those are known.
