@@ -10,6 +10,7 @@
 
 #include "format.hpp"
 #include "nacre/core/bytes.hpp"
+#include "nacre/core/crc32c.hpp"
 #include "nacre/core/log.hpp"
 #include "test_program.hpp"
 
@@ -332,6 +333,112 @@ TEST(blobstore_image, a_clone_that_spdk_merged_too_early_gives_back_its_snapshot
     w.make_file("/disk", 64 * cluster);
     sim::with_registry(w, &check_shared);
     EXPECT_EQ(checked(contents(w)), "");
+}
+
+// --- Other shapes, and damage -------------------------------------------------------------------
+
+task<void> make_family(bdev_registry& registry) {
+    blobstore_options options;
+    options.metadata_page_size = the_world->seed() % 2 == 0 ? 8192 : 0;
+    outcome<blobstore> store = co_await init_store(registry, options);
+    EXPECT_TRUE(store) << store.error().message;
+    if (!store) co_return;
+    for (const bool table : {true, false}) {
+        blob_options o;
+        o.clusters = 6;
+        o.thin = true;
+        o.extent_table = table;
+        o.xattrs.push_back({"name", std::string(3000, 'n')});
+        o.xattrs.push_back({"more", std::string(3000, 'm')});
+        outcome<blob_id> id = co_await store->create(o);
+        EXPECT_TRUE(id) << id.error().message;
+        outcome<blob> b = co_await store->open(*id);
+        result<> written = co_await put(*b, 3, 7, 'a');
+        EXPECT_TRUE(written);
+        std::vector<blob_xattr> none;
+        outcome<blob_id> snap = co_await store->snapshot(*id, none);
+        EXPECT_TRUE(snap) << snap.error().message;
+        written = co_await put(*b, 9, 2, 'b');
+        EXPECT_TRUE(written);
+        co_await b->close();
+    }
+    outcome<> done = co_await store->unload();
+    EXPECT_TRUE(done) << done.error().message;
+}
+
+TEST(blobstore_image, large_metadata_pages_and_chains_are_explained_too) {
+    for (const std::uint64_t seed : {1, 2}) {
+        sim::world w(seed);
+        the_world = &w;
+        w.make_file("/disk", 2 << 20);
+        sim::with_registry(w, &make_family);
+        EXPECT_EQ(checked(contents(w)), "");
+    }
+}
+
+/// Bytes of metadata pages change, with a CRC that says nothing of it.
+void spoil(sim::file& disk, prng& dice) {
+    std::vector<std::byte> page(4096);
+    disk.peek(0, page);
+    const super_block super = *super_block::decode(page, disk.size_bytes(), block);
+    const auto index = static_cast<std::uint32_t>(dice.below(14));
+    disk.peek(super.at_metadata(index), page);
+    for (std::uint64_t n = 1 + dice.below(3); n > 0; --n) {
+        const std::uint64_t at = dice.below(3) == 0 ? dice.below(16) : 16 + dice.below(120);
+        page[at] = std::byte(dice.below(4) == 0 ? 255 : dice.below(256));
+    }
+    store_le<std::uint32_t>(page.data() + 4092, crc32c(std::span(page).first(4092)));
+    disk.poke(super.at_metadata(index), page);
+}
+
+task<void> use_whatever_there_is(bdev_registry& registry) {
+    blobstore_load_options o;
+    o.recover = the_world->dice().below(2) == 0;
+    o.read_only = the_world->dice().below(2) == 0;
+    const std::vector<std::byte> before = contents(*the_world);
+    outcome<blobstore> store = co_await load_store(registry, o);
+    if (!store) {
+        EXPECT_FALSE(store.error().message.empty());
+        EXPECT_EQ(contents(*the_world), before) << "what is refused is not written to";
+        co_return;
+    }
+    std::vector<blob_id> ids = co_await store->list();
+    for (const blob_id id : ids) {
+        outcome<blob> b = co_await store->open(id);
+        if (!b) {
+            EXPECT_NE(b.error().message.find("blob 0x1"), std::string::npos) << b.error().message;
+            continue;
+        }
+        const blob_status s = co_await b->status();
+        if (s.clusters != 0 && s.clusters < 1000)
+            std::string text = co_await look_at(*b, 0, s.clusters * units);
+        co_await b->close();
+    }
+    outcome<> unloaded = co_await store->unload();
+    EXPECT_TRUE(unloaded) << unloaded.error().message;
+    if (o.read_only) {
+        EXPECT_EQ(contents(*the_world), before);
+    }
+}
+
+TEST(blobstore_image, damage_is_named_and_not_made_worse) {
+    log::silence(true);
+    sim::world made(1);
+    the_world = &made;
+    made.make_file("/disk", 2 << 20);
+    sim::with_registry(made, &make_family);
+    const std::vector<std::byte> good = contents(made);
+    for (std::uint64_t seed = 1; seed <= 600 && !HasFailure(); ++seed) {
+        sim::world w(seed);
+        the_world = &w;
+        sim::file& disk = w.make_file("/disk", good.size());
+        disk.poke(0, good);
+        prng dice(seed);
+        spoil(disk, dice);
+        sim::with_registry(w, &use_whatever_there_is);
+        EXPECT_FALSE(HasFailure()) << "seed " << seed;
+    }
+    log::silence(false);
 }
 
 }  // namespace
