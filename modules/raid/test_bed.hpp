@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -144,8 +145,7 @@ public:
     }
     [[nodiscard]] static std::uint64_t version_of(std::uint64_t block,
                                                   const std::vector<std::byte>& data) {
-        for (const std::byte b : data)
-            if (b != data[0]) return 999;
+        if (std::memcmp(data.data(), data.data() + 1, data.size() - 1) != 0) return 999;
         if (data[0] == std::byte{0}) return 0;
         for (std::uint64_t v = 1; v < 255; ++v)
             if (data[0] == pattern(block, v)) return v;
