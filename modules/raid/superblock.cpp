@@ -104,6 +104,8 @@ outcome<superblock> superblock::decode(std::span<const std::byte> bytes) {
     sb.id = uuid_at(bytes, at_uuid);
     if (sb.id.is_null()) return fail(EILSEQ, "RAID superblock: the array has no UUID");
     const std::string_view name = text_of(bytes.subspan(at_name, name_bytes_max + 1));
+    if (name.find('\0') == std::string_view::npos)
+        return fail(EILSEQ, "RAID superblock: the array's name does not end");
     sb.name = name.substr(0, name.find('\0'));
     sb.blocks = load_le<std::uint64_t>(bytes.data() + at_blocks);
     sb.block_size = load_le<std::uint32_t>(bytes.data() + at_block_size);

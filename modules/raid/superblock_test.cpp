@@ -7,6 +7,7 @@
 
 #include "modules/raid/intent_bitmap.hpp"
 #include "nacre/core/bytes.hpp"
+#include "nacre/core/crc32c.hpp"
 #include "nacre/core/random.hpp"
 
 namespace nacre::raid {
@@ -175,6 +176,19 @@ TEST(region_set, finds_the_next_one_across_words) {
     EXPECT_EQ(set.next(65), 199U);
     EXPECT_EQ(set.count(), 3U);
     EXPECT_EQ(region_set(200, true).count(), 200U);
+}
+
+TEST(raid_superblock, a_name_that_does_not_end_is_damage) {
+    superblock sb = two_legs();
+    sb.name = std::string(superblock::name_bytes_max, 'n');
+    aligned_bytes bytes = sb.encode();
+    const auto decoded = superblock::decode(bytes);
+    EXPECT_TRUE(decoded && decoded->name == sb.name);
+    bytes[40 + superblock::name_bytes_max] = std::byte{'n'};
+    store_le<std::uint32_t>(bytes.data() + 16, 0);
+    store_le<std::uint32_t>(bytes.data() + 16, crc32c_raw(std::span(bytes).first(sb.length()), 0));
+    const auto refused = superblock::decode(bytes);
+    EXPECT_TRUE(!refused && refused.error().code.is(EILSEQ));
 }
 
 }  // namespace
