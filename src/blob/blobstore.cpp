@@ -7,7 +7,7 @@
 
 #include "device.hpp"
 #include "engine.hpp"
-#include "home_call.hpp"
+#include "nacre/runtime/home_call.hpp"
 #include "nacre/core/assert.hpp"
 #include "nacre/runtime/sleep.hpp"
 

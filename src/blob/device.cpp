@@ -5,7 +5,7 @@
 #include <bit>
 
 #include "engine.hpp"
-#include "home_call.hpp"
+#include "nacre/runtime/home_call.hpp"
 #include "nacre/bdev/child_io.hpp"
 #include "nacre/core/bytes.hpp"
 
