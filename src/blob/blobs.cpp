@@ -26,6 +26,11 @@ failure why(error e, blob_id id, const char* what) {
     return failure(e, fmt::format("blob {}: {}: {}", to_string(id), what, describe(e)));
 }
 
+void apply(blob_metadata& to, const blob_changes& changes) {
+    for (const std::string& name : changes.removed) (void)to.remove(to.xattrs, name);
+    for (const blob_xattr& x : changes.set) to.set(to.xattrs, x.name, x.value);
+}
+
 }  // namespace
 
 outcome<> blob_engine::check_writable() const {
@@ -341,22 +346,49 @@ task<outcome<blob_id>> blob_engine::create_from(blob_metadata meta, std::uint64_
 }
 
 task<outcome<>> blob_engine::resize(across<blob_node> of, std::uint64_t clusters) {
+    blob_changes changes;
+    changes.clusters = clusters;
+    return change(of, std::move(changes));
+}
+
+task<outcome<>> blob_engine::change(across<blob_node> of, blob_changes changes) {
     blob_node& node = *of;
     result<> locked = co_await node.operation.lock();
-    if (!locked) co_return fail(why(locked.error(), node.id, "resize"));
+    if (!locked) co_return fail(why(locked.error(), node.id, "change"));
     const unlock_guard guard(node.operation);
     outcome<> ok = check_writable(node);
+    if (ok) ok = check_xattrs(changes.set);
     if (!ok) co_return ok;
     const std::uint64_t old = node.map->size();
-    if (clusters == old) co_return ok;
+    const std::uint64_t clusters = changes.clusters.value_or(old);
     if (clusters > std::uint64_t{UINT32_MAX})
         co_return fail(EFBIG, fmt::format("blob {}: {} clusters are more than a blob can have",
                                           to_string(node.id), clusters));
-    claims claimed(*this);
     if (!node.meta.thin() && clusters > old && clusters - old > free_cluster_count())
         co_return fail(ENOSPC,
                        fmt::format("blob {}: {} more clusters are wanted, {} are free",
                                    to_string(node.id), clusters - old, free_cluster_count()));
+    if (clusters != old) {
+        ok = co_await change_size(node, std::move(changes));
+        co_return ok;
+    }
+    if (changes.set.empty() && changes.removed.empty()) co_return ok;
+    locked = co_await node.chain.lock();
+    if (!locked) co_return fail(why(locked.error(), node.id, "change"));
+    const unlock_guard chain(node.chain);
+    blob_metadata next = node.meta;
+    apply(next, changes);
+    if (!next.extent_table) next.rle_map = node.map->copy();
+    result<> done = co_await commit(node, std::move(next));
+    if (done) node.changed = false;
+    co_return why(done, node.id, "change");
+}
+
+/// Under the node's `operation`. Nothing is under way in the blob meanwhile.
+task<outcome<>> blob_engine::change_size(blob_node& node, blob_changes changes) {
+    const std::uint64_t old = node.map->size();
+    const std::uint64_t clusters = *changes.clusters;
+    claims claimed(*this);
     quiet until;
     result<> still = co_await quiesce(node, until, false);
     std::vector<std::uint32_t> dropped;
@@ -375,12 +407,14 @@ task<outcome<>> blob_engine::resize(across<blob_node> of, std::uint64_t clusters
             if (enough) map[i] = *c;
         }
         blob_metadata next = node.meta;
+        apply(next, changes);
         if (enough)
             done = co_await commit_map(node, std::move(next), map);
         else
             done = fail(ENOSPC);
         if (done) {
             claimed.keep();
+            node.changed = false;
             node.map = std::make_shared<cluster_map>(map);
             while (node.device != nullptr) {
                 task<void> telling = node.device->set_clusters(clusters);
@@ -399,7 +433,7 @@ task<outcome<>> blob_engine::resize(across<blob_node> of, std::uint64_t clusters
         if (released) break;
         co_await yield();  // lack of memory delays
     }
-    ok = why(done, node.id, "resize");
+    outcome<> ok = why(done, node.id, "resize");
     const auto how = static_cast<clear_method>(node.meta.flags.md_ro & blob_flags::clear_mask);
     while (ok && !dropped.empty()) {
         result<> freed = co_await clear_and_free(dropped, how);

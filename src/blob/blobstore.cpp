@@ -7,8 +7,8 @@
 
 #include "device.hpp"
 #include "engine.hpp"
-#include "nacre/runtime/home_call.hpp"
 #include "nacre/core/assert.hpp"
+#include "nacre/runtime/home_call.hpp"
 #include "nacre/runtime/sleep.hpp"
 
 namespace nacre {
@@ -72,6 +72,9 @@ outcome<bdev_desc> blob::open_device(access a) const {
 }
 task<outcome<>> blob::resize(std::uint64_t clusters) {
     return at_home<&blob_engine::resize>(node_->engine, node_ref(node_), clusters);
+}
+task<outcome<>> blob::change(blob_changes changes) {
+    return at_home<&blob_engine::change>(node_->engine, node_ref(node_), std::move(changes));
 }
 task<outcome<>> blob::set_xattr(std::string name, std::string value) {
     return at_home<&blob_engine::set_xattr>(node_->engine, node_ref(node_), std::move(name),

@@ -5,9 +5,9 @@
 #include <bit>
 
 #include "engine.hpp"
-#include "nacre/runtime/home_call.hpp"
 #include "nacre/bdev/child_io.hpp"
 #include "nacre/core/bytes.hpp"
+#include "nacre/runtime/home_call.hpp"
 
 namespace nacre::detail {
 namespace {

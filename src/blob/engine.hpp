@@ -116,6 +116,7 @@ public:
         missing_external_ = may_be_missing;
     }
     [[nodiscard]] task<outcome<>> resize(across<blob_node> node, std::uint64_t clusters);
+    [[nodiscard]] task<outcome<>> change(across<blob_node> node, blob_changes changes);
     [[nodiscard]] task<outcome<>> set_xattr(across<blob_node> node, std::string name,
                                             std::string value);
     [[nodiscard]] task<outcome<std::string>> xattr(across<blob_node> node, std::string name);
@@ -217,6 +218,7 @@ private:
     [[nodiscard]] task<outcome<>> give_device(const std::shared_ptr<blob_node>& node);
     [[nodiscard]] task<outcome<blob_id>> create_from(blob_format::blob_metadata meta,
                                                      std::uint64_t clusters);
+    [[nodiscard]] task<outcome<>> change_size(blob_node& node, blob_changes changes);
     [[nodiscard]] outcome<> check_writable() const;
     [[nodiscard]] outcome<> check_writable(const blob_node& node) const;
     [[nodiscard]] outcome<> check_xattrs(const std::vector<blob_xattr>& xattrs) const;

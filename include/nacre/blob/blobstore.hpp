@@ -121,6 +121,14 @@ struct blob_options {
         external{};  ///< what unallocated clusters are read from; makes it thin
 };
 
+/// What one call changes of a blob, all or nothing.
+struct blob_changes {
+    using may_cross_threads = void;
+    std::vector<blob_xattr> set{};       ///< replaces
+    std::vector<std::string> removed{};  ///< those that there are
+    std::optional<std::uint64_t> clusters{};
+};
+
 /// Clusters done of all; any thread may look.
 struct copy_progress {
     std::atomic<std::uint64_t> done{0};
@@ -156,6 +164,8 @@ public:
     /// Durable when it returns; nothing is under way in the blob while it happens. A smaller blob
     /// gives its clusters back.
     [[nodiscard]] task<outcome<>> resize(std::uint64_t clusters);
+    /// Durable when it returns, and done or undone after a crash. EFBIG, as set_xattr.
+    [[nodiscard]] task<outcome<>> change(blob_changes changes);
     /// Replaces. EFBIG: name and value do not fit into a page.
     [[nodiscard]] task<outcome<>> set_xattr(std::string name, std::string value);
     /// ENOENT.
