@@ -3,9 +3,9 @@
 // blobfs: files in a blobstore; docs/blobfs.md is the essay.
 //
 //     outcome<blobfs> fs = co_await blobfs::load(registry, std::move(desc), options);
-//     outcome<blobfs_file> log = co_await fs->open("/db/000007.log", {.write = true, .create = true});
-//     result<> written = co_await log->append(bytes);
-//     result<> durable = co_await log->sync();
+//     outcome<blobfs_file> log = co_await fs->open("/db/000007.log", {.write = true, .create =
+//     true}); result<> written = co_await log->append(bytes); result<> durable = co_await
+//     log->sync();
 //
 // Any thread of the runtime may call anything but make and load, which are the registry's home
 // thread's; foreign OS threads have blocking.hpp. What changes names (create, rename, link, remove)
@@ -97,7 +97,7 @@ struct directory_entry {
     std::uint32_t mode = 0;
 };
 
-struct open_options {
+struct file_open_options {
     using may_cross_threads = void;
     bool write = false;
     bool create = false;     ///< if it is missing
@@ -126,8 +126,8 @@ struct blobfs_status {
     std::uint64_t nodes = 0;
     std::uint64_t free_nodes = 0;  ///< metadata pages that are free
     std::uint64_t open_files = 0;
-    std::uint64_t cached = 0;  ///< bytes
-    std::uint64_t dirty = 0;   ///< bytes of them not written yet
+    std::uint64_t cached = 0;        ///< bytes
+    std::uint64_t dirty = 0;         ///< bytes of them not written yet
     std::uint64_t cache_hits = 0;    ///< pages read from the cache
     std::uint64_t cache_misses = 0;  ///< pages read from the store
     std::vector<std::string> findings{};
@@ -152,7 +152,7 @@ public:
     [[nodiscard]] node_id id() const noexcept;
     /// Bytes; as last written, by anybody.
     [[nodiscard]] std::uint64_t length() const noexcept;
-    [[nodiscard]] task<node_status> status() const;
+    [[nodiscard]] task<result<node_status>> status() const;
 
     /// How much was read: less than asked for only at the end.
     [[nodiscard]] task<result<std::size_t>> read(std::uint64_t offset,
@@ -180,7 +180,7 @@ public:
 private:
     friend class detail::fs_engine;
     friend class blocking_file;
-    blobfs_file(std::shared_ptr<detail::fs_node> node, open_options how) noexcept
+    blobfs_file(std::shared_ptr<detail::fs_node> node, file_open_options how) noexcept
         : node_(std::move(node)), writable_(how.write), direct_(how.direct) {}
     std::shared_ptr<detail::fs_node> node_;
     bool writable_ = false;
@@ -214,14 +214,15 @@ public:
 
     // By path: names between slashes; a leading slash is the root. Symbolic links in the middle are
     // followed, a last one only by open.
-    [[nodiscard]] task<outcome<blobfs_file>> open(std::string path, open_options how);
+    [[nodiscard]] task<outcome<blobfs_file>> open(std::string path, file_open_options how);
     [[nodiscard]] task<outcome<node_status>> stat(std::string path) const;
     [[nodiscard]] task<outcome<std::vector<directory_entry>>> list(std::string path) const;
     [[nodiscard]] task<outcome<>> make_directory(std::string path, node_attributes attributes);
     /// Of files and links; an open file's data go when it is closed.
     [[nodiscard]] task<outcome<>> remove(std::string path);
     [[nodiscard]] task<outcome<>> remove_directory(std::string path);
-    /// Replaces a file, or an empty directory by a directory; at every time one of the two is there.
+    /// Replaces a file, or an empty directory by a directory; at every time one of the two is
+    /// there.
     [[nodiscard]] task<outcome<>> rename(std::string from, std::string to,
                                          rename_options options = rename_options());
     [[nodiscard]] task<outcome<>> link(std::string existing, std::string path);
@@ -251,7 +252,7 @@ public:
                                                                      std::string after,
                                                                      std::size_t entries_max) const;
     /// create, exclusive and the attributes do not count here.
-    [[nodiscard]] task<result<blobfs_file>> open_node(node_id id, open_options how);
+    [[nodiscard]] task<result<blobfs_file>> open_node(node_id id, file_open_options how);
 
     // Extended attributes, by node. ENODATA; EFBIG; ENOTSUP (compatible).
     [[nodiscard]] task<result<std::string>> xattr(node_id id, std::string name) const;

@@ -50,7 +50,7 @@ public:
     explicit blocking_blobfs(blobfs& fs) noexcept : fs_(&fs) {}
     [[nodiscard]] outcome<blobfs_status> status() const;
     [[nodiscard]] outcome<> sync();
-    [[nodiscard]] outcome<blocking_file> open(std::string path, open_options how);
+    [[nodiscard]] outcome<blocking_file> open(std::string path, file_open_options how);
     [[nodiscard]] outcome<node_status> stat(std::string path) const;
     [[nodiscard]] outcome<std::vector<directory_entry>> list(std::string path) const;
     [[nodiscard]] outcome<> make_directory(std::string path,

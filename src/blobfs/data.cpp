@@ -1,0 +1,495 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// Reads, writes and lengths of files. Readers share a node's `data`, whoever changes bytes or the
+// length has it alone. Small pieces go through the cache; whole pages of large ones go past it,
+// between the device and the caller's memory.
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "engine.hpp"
+#include "nacre/core/assert.hpp"
+#include "nacre/core/bytes.hpp"
+
+namespace nacre::detail {
+
+namespace {
+
+/// From here on pages are not worth copying.
+constexpr std::uint64_t past_cache_bytes = std::uint64_t{128} << 10;
+/// So much at once goes through the cache.
+constexpr std::uint64_t piece_bytes = std::uint64_t{256} << 10;
+constexpr std::uint64_t growth_bytes_max = std::uint64_t{64} << 20;
+constexpr std::uint64_t length_max = INT64_MAX;
+alignas(page_bytes) constexpr std::array<std::byte, page_bytes> zeros{};
+
+class shared_guard {
+public:
+    explicit shared_guard(shared_mutex& m) noexcept : mutex_(m) {}
+    shared_guard(const shared_guard&) = delete;
+    shared_guard& operator=(const shared_guard&) = delete;
+    ~shared_guard() { mutex_.unlock_shared(); }
+
+private:
+    shared_mutex& mutex_;
+};
+
+}  // namespace
+
+// --- Chunks -------------------------------------------------------------------------------------
+
+result<> fs_engine::pin_chunks(fs_node& node, std::uint64_t first, std::uint64_t end) {
+    for (std::uint64_t i = first / chunk_pages; i <= (end - 1) / chunk_pages; ++i) {
+        chunk* const c = node.pages.get(i);
+        if (c == nullptr) {
+            if (i > first / chunk_pages) unpin_chunks(node, first, i * chunk_pages);
+            return fail(ENOMEM);
+        }
+        ++c->pins;
+    }
+    return {};
+}
+
+void fs_engine::unpin_chunks(fs_node& node, std::uint64_t first, std::uint64_t end) noexcept {
+    for (std::uint64_t i = first / chunk_pages; i <= (end - 1) / chunk_pages; ++i)
+        --node.pages.find(i)->pins;
+}
+
+task<result<>> fs_engine::wait_idle(fs_node& node, std::uint64_t index) {
+    for (chunk* c = node.pages.find(index); c != nullptr && c->busy; c = node.pages.find(index)) {
+        ++c->pins;  // it stays until it is looked at again
+        result<> woken = co_await c->idle.wait();
+        --c->pins;
+        if (!woken) co_return woken;
+    }
+    co_return result<>();
+}
+
+std::vector<iovec> fs_engine::vectors_of(fs_node& node, std::uint64_t first, std::uint64_t end) {
+    std::vector<iovec> all;
+    for (std::uint64_t p = first; p < end;) {
+        const std::uint64_t next = std::min(end, align_down(p, chunk_pages) + chunk_pages);
+        chunk* const c = node.pages.find(p / chunk_pages);
+        all.push_back({c->page(p % chunk_pages), (next - p) * page_bytes});
+        p = next;
+    }
+    return all;
+}
+
+void fs_engine::set_busy(fs_node& node, std::uint64_t first, std::uint64_t end, bool busy) {
+    for (std::uint64_t i = first / chunk_pages; i <= (end - 1) / chunk_pages; ++i) {
+        chunk* const c = node.pages.find(i);
+        c->busy = busy;
+        if (!busy) c->idle.notify_all();
+    }
+}
+
+namespace {
+
+/// The pages of chunk `index` that lie in [first, end).
+unsigned mask_of(std::uint64_t index, std::uint64_t first, std::uint64_t end) {
+    const std::uint64_t base = index * chunk_pages;
+    const std::uint64_t from = std::max(first, base) - base;
+    const std::uint64_t to = std::min(end, base + chunk_pages) - base;
+    return ((1U << to) - 1) & ~((1U << from) - 1);
+}
+
+}  // namespace
+
+task<result<>> fs_engine::load_run(node_ptr node, std::uint64_t first, std::uint64_t end) {
+    set_busy(*node, first, end, true);
+    const std::vector<iovec> vectors = vectors_of(*node, first, end);
+    const iov_view view{std::span<const iovec>(vectors)};
+    result<> done = co_await node->channel.read(unit_of(first * page_bytes), view);
+    if (done) {
+        cache.misses.fetch_add(end - first, std::memory_order_relaxed);
+        const std::uint64_t length = node->length.load(std::memory_order_relaxed);
+        if (length < end * page_bytes) {  // the file ends in the last page
+            const std::uint64_t from = std::max(length, first * page_bytes);
+            for (std::uint64_t at = from; at < end * page_bytes;) {
+                const std::uint64_t n =
+                    std::min(end * page_bytes, align_down(at, chunk_bytes) + chunk_bytes) - at;
+                node->pages.fill_zeros(*node->pages.find(at / chunk_bytes), at % chunk_bytes, n);
+                at += n;
+            }
+        }
+        for (std::uint64_t i = first / chunk_pages; i <= (end - 1) / chunk_pages; ++i)
+            node->pages.mark_valid(*node->pages.find(i), mask_of(i, first, end));
+    }
+    set_busy(*node, first, end, false);
+    co_return done;
+}
+
+task<result<>> fs_engine::load_pages(node_ptr node, std::uint64_t first, std::uint64_t end) {
+    const auto is_valid = [&](std::uint64_t p) {
+        return (node->pages.find(p / chunk_pages)->valid & (1U << p % chunk_pages)) != 0;
+    };
+    for (std::uint64_t p = first; p < end;) {
+        if (is_valid(p)) {
+            ++p;
+            continue;
+        }
+        result<> idle = co_await wait_idle(*node, p / chunk_pages);
+        if (!idle) co_return idle;
+        if (is_valid(p)) continue;
+        std::uint64_t until = p + 1;
+        while (until < end && !is_valid(until) && !node->pages.find(until / chunk_pages)->busy)
+            ++until;
+        result<> loaded = co_await load_run(node, p, until);
+        if (!loaded) co_return loaded;
+    }
+    co_return result<>();
+}
+
+/// The pages [first, end) are forgotten, written or not.
+task<result<>> fs_engine::discard(node_ptr node, std::uint64_t first, std::uint64_t end) {
+    if (node->pages.empty()) co_return result<>();
+    for (std::uint64_t i = first / chunk_pages; i <= (end - 1) / chunk_pages; ++i) {
+        if (node->pages.find(i) == nullptr) continue;
+        result<> idle = co_await wait_idle(*node, i);
+        if (!idle) co_return idle;
+        if (chunk* const c = node->pages.find(i))
+            node->pages.invalidate(*c, mask_of(i, first, end));
+    }
+    co_return result<>();
+}
+
+/// What is cached past this length goes.
+task<result<>> fs_engine::cut_cache(node_ptr node, std::uint64_t length) {
+    for (const std::uint64_t index : node->pages.indexes_from(length / chunk_bytes)) {
+        result<> idle = co_await wait_idle(*node, index);
+        if (!idle) co_return idle;
+        chunk* const c = node->pages.find(index);
+        if (c == nullptr) continue;
+        const std::uint64_t whole = divide_up(length, page_bytes);
+        if (index * chunk_pages < whole && length % page_bytes != 0 &&
+            index == (whole - 1) / chunk_pages)
+            node->pages.fill_zeros(*c, length % chunk_bytes, page_bytes - length % page_bytes);
+        if ((index + 1) * chunk_pages > whole)
+            node->pages.invalidate(*c, mask_of(index, std::max(whole, index * chunk_pages),
+                                               (index + 1) * chunk_pages));
+    }
+    co_return result<>();
+}
+
+// --- Reads --------------------------------------------------------------------------------------
+
+task<result<std::size_t>> fs_engine::read(node_crossing of, std::uint64_t offset, byte_span into,
+                                          bool direct) {
+    const node_ptr node = std::move(of.node);
+    result<> locked = co_await node->data.lock_shared();
+    if (!locked) co_return fail(locked.error());
+    const shared_guard guard(node->data);
+    const std::uint64_t length = node->length.load(std::memory_order_relaxed);
+    if (offset >= length) co_return 0;
+    const std::uint64_t end = std::min<std::uint64_t>(length, offset + into.bytes.size());
+    const std::size_t n = end - offset;
+    if (!direct) read_ahead(node, offset, n);
+    for (std::uint64_t at = offset; at < end;) {
+        std::span<std::byte> part = into.bytes.subspan(at - offset, end - at);
+        const std::uint64_t whole = align_down(part.size(), page_bytes);
+        const bool past = at % page_bytes == 0 && whole != 0 &&
+                          (direct || whole >= past_cache_bytes) &&
+                          !node->pages.holds_any(at / page_bytes, (at + whole) / page_bytes);
+        result<> done;
+        if (past) {
+            part = part.first(whole);
+            const iov_view view(part);
+            done = co_await node->channel.read(unit_of(at), view);
+        } else {
+            part = part.first(std::min<std::size_t>(part.size(), piece_bytes - at % page_bytes));
+            done = co_await read_pages(node, at, part);
+        }
+        if (!done) co_return fail(done.error());
+        at += part.size();
+    }
+    co_return n;
+}
+
+task<result<>> fs_engine::read_pages(node_ptr node, std::uint64_t offset,
+                                     std::span<std::byte> into) {
+    if (node->pages.copy_out(offset, into)) co_return result<>();
+    const std::uint64_t first = offset / page_bytes;
+    const std::uint64_t end = divide_up(offset + into.size(), page_bytes);
+    result<> done = pin_chunks(*node, first, end);
+    if (!done) co_return done;
+    done = co_await load_pages(node, first, end);
+    if (done) {
+        const bool copied = node->pages.copy_out(offset, into);
+        NACRE_ASSERT(copied);
+    }
+    unpin_chunks(*node, first, end);
+    co_return done;
+}
+
+void fs_engine::read_ahead(const node_ptr& node, std::uint64_t offset, std::uint64_t bytes) {
+    const bool goes_on = offset == node->read_next;
+    node->read_streak = goes_on ? node->read_streak + bytes : 0;
+    node->read_next = offset + bytes;
+    if (!goes_on) node->ahead_until = node->read_next;
+    if (node->read_streak < (std::uint64_t{32} << 10) || bytes >= past_cache_bytes) return;
+    const std::uint64_t window = std::clamp<std::uint64_t>(
+        node->read_streak, std::uint64_t{128} << 10, std::uint64_t{1} << 20);
+    const std::uint64_t length = node->length.load(std::memory_order_relaxed);
+    const std::uint64_t from = std::max(node->ahead_until, node->read_next);
+    const std::uint64_t until = std::min(length, node->read_next + window);
+    // In large steps, so that the device gets large requests.
+    if (from + window / 2 > until) return;
+    task<result<>> ahead = read_ahead_task(node, from / page_bytes, divide_up(until, page_bytes));
+    if (!ahead.valid()) return;
+    background_.spawn(std::move(ahead));
+    node->ahead_until = until;
+}
+
+task<result<>> fs_engine::read_ahead_task(node_ptr node, std::uint64_t first, std::uint64_t end) {
+    result<> pinned = co_await pin(node);
+    if (!pinned) co_return result<>();
+    result<> locked = co_await node->data.lock_shared();
+    if (locked) {
+        end = std::min(end, divide_up(node->length.load(std::memory_order_relaxed), page_bytes));
+        result<> held = fail(ERANGE);
+        if (first < end) held = pin_chunks(*node, first, end);
+        if (held) {
+            result<> loaded = co_await load_pages(node, first, end);
+            (void)loaded;  // whoever reads it finds out
+            unpin_chunks(*node, first, end);
+        }
+        node->data.unlock_shared();
+    }
+    unpin(*node);
+    co_return result<>();
+}
+
+task<result<>> fs_engine::prefetch(node_crossing of, std::uint64_t offset, std::uint64_t bytes) {
+    const std::uint64_t n = std::min<std::uint64_t>(bytes, std::uint64_t{4} << 20);
+    if (n == 0) co_return result<>();
+    task<result<>> ahead =
+        read_ahead_task(of.node, offset / page_bytes, divide_up(offset + n, page_bytes));
+    if (ahead.valid()) background_.spawn(std::move(ahead));
+    co_return result<>();
+}
+
+task<result<>> fs_engine::drop_cache(node_crossing of) {
+    of.node->pages.drop_clean();
+    co_return result<>();
+}
+
+// --- Writes -------------------------------------------------------------------------------------
+
+/// The blob has clusters for that length.
+task<result<>> fs_engine::grow(node_ptr node, std::uint64_t length) {
+    const std::uint64_t need = divide_up(length, cluster_bytes_);
+    if (need <= node->clusters) co_return result<>();
+    result<> locked = co_await node->metadata.lock();
+    if (!locked) co_return locked;
+    const unlock_guard guard(node->metadata);
+    // Twice as much, so that a file that grows costs few commits; what is too much goes back when
+    // it is closed.
+    blob_changes more;
+    more.clusters = std::max(
+        need, node->clusters + std::min(node->clusters, growth_bytes_max / cluster_bytes_));
+    result<> done = co_await commit(node, more);
+    if (done || !done.error().is(ENOSPC)) co_return done;
+    more.clusters = need;
+    done = co_await commit(node, more);
+    if (done || !done.error().is(ENOSPC)) co_return done;
+    done = co_await give_back_surplus();
+    if (!done) co_return fail(ENOSPC);
+    done = co_await commit(node, more);
+    co_return done;
+}
+
+task<result<>> fs_engine::write(node_crossing of, std::uint64_t offset, const_byte_span from,
+                                bool direct) {
+    const node_ptr node = std::move(of.node);
+    result<> ok = check_writable();
+    if (!ok) co_return ok;
+    {
+        result<> locked = co_await node->data.lock();
+        if (!locked) co_return locked;
+        const unlock_guard guard(node->data);
+        if (offset == UINT64_MAX) offset = node->length.load(std::memory_order_relaxed);
+        ok = co_await write_locked(node, offset, from.bytes, direct);
+    }
+    if (ok && cache.too_dirty()) ok = co_await relieve(node);
+    co_return ok;
+}
+
+task<result<>> fs_engine::write_locked(node_ptr node, std::uint64_t offset,
+                                       std::span<const std::byte> from, bool direct) {
+    const std::uint64_t length = node->length.load(std::memory_order_relaxed);
+    if (from.empty()) co_return result<>();
+    if (offset > length_max - from.size()) co_return fail(EFBIG);
+    const std::uint64_t end = offset + from.size();
+    result<> done = co_await grow(node, end);
+    if (!done) co_return done;
+    if (offset > length) done = co_await zero_locked(node, length, offset - length);
+    const std::uint64_t first = align_up(offset, page_bytes);
+    const std::uint64_t last = align_down(end, page_bytes);
+    const bool past = last > first && (last - first >= past_cache_bytes ||
+                                       (direct && first == offset && last == end));
+    if (past) {
+        if (done) done = co_await write_pages(node, offset, from.first(first - offset));
+        if (done)
+            done = co_await write_through(node, first, from.subspan(first - offset, last - first));
+        if (done) done = co_await write_pages(node, last, from.subspan(last - offset));
+    } else {
+        while (done && !from.empty()) {
+            const auto part = from.first(std::min<std::size_t>(from.size(), piece_bytes));
+            done = co_await write_pages(node, offset, part);
+            offset += part.size();
+            from = from.subspan(part.size());
+        }
+    }
+    if (!done && end > length) {  // nothing of it is to be seen past the end
+        result<> cut = co_await cut_cache(node, length);
+        (void)cut;
+    }
+    if (!done) co_return done;
+    if (end > length) node->length.store(end, std::memory_order_release);
+    touch(*node, true);
+    note_dirty(node);
+    co_return done;
+}
+
+/// Into the cache.
+task<result<>> fs_engine::write_pages(node_ptr node, std::uint64_t offset,
+                                      std::span<const std::byte> from) {
+    if (from.empty()) co_return result<>();
+    const std::uint64_t end = offset + from.size();
+    const std::uint64_t first = offset / page_bytes;
+    const std::uint64_t last = (end - 1) / page_bytes;
+    result<> done = pin_chunks(*node, first, last + 1);
+    if (!done) co_return done;
+    if (offset % page_bytes != 0 || (first == last && end % page_bytes != 0))
+        done = co_await ready_page(node, first);
+    if (done && end % page_bytes != 0 && last != first) done = co_await ready_page(node, last);
+    for (std::uint64_t at = offset; done && at < end;) {
+        const std::uint64_t index = at / chunk_bytes;
+        const std::uint64_t next = std::min(end, (index + 1) * chunk_bytes);
+        done = co_await wait_idle(*node, index);
+        if (!done) break;
+        chunk& c = *node->pages.find(index);
+        const unsigned mask = mask_of(index, at / page_bytes, divide_up(next, page_bytes));
+        node->pages.fill(c, at % chunk_bytes, from.subspan(at - offset, next - at));
+        node->pages.mark_valid(c, mask);
+        node->pages.mark_dirty(c, mask);
+        at = next;
+    }
+    unpin_chunks(*node, first, last + 1);
+    co_return done;
+}
+
+/// A page that is to be written in part is valid afterwards.
+task<result<>> fs_engine::ready_page(node_ptr node, std::uint64_t page) {
+    if (page * page_bytes < node->length.load(std::memory_order_relaxed)) {
+        result<> loaded = co_await load_pages(node, page, page + 1);
+        co_return loaded;
+    }
+    result<> idle = co_await wait_idle(*node, page / chunk_pages);
+    if (!idle) co_return idle;
+    chunk& c = *node->pages.find(page / chunk_pages);
+    const unsigned bit = 1U << page % chunk_pages;
+    if ((c.valid & bit) != 0) co_return result<>();
+    node->pages.fill_zeros(c, page % chunk_pages * page_bytes, page_bytes);
+    node->pages.mark_valid(c, bit);
+    co_return result<>();
+}
+
+/// Whole pages, from the caller's memory.
+task<result<>> fs_engine::write_through(node_ptr node, std::uint64_t offset,
+                                        std::span<const std::byte> from) {
+    result<> done =
+        co_await discard(node, offset / page_bytes, (offset + from.size()) / page_bytes);
+    if (!done) co_return done;
+    node->unflushed = true;
+    const const_iov_view view(from);
+    done = co_await node->channel.write(unit_of(offset), view);
+    co_return done;
+}
+
+task<result<>> fs_engine::zero_locked(node_ptr node, std::uint64_t offset, std::uint64_t bytes) {
+    const std::uint64_t end = offset + bytes;
+    const std::uint64_t first = std::min(align_up(offset, page_bytes), end);
+    const std::uint64_t last = std::max(align_down(end, page_bytes), first);
+    const std::span<const std::byte> zero(zeros);
+    result<> done = co_await write_pages(node, offset, zero.first(first - offset));
+    if (done && last > first) {
+        done = co_await discard(node, first / page_bytes, last / page_bytes);
+        node->unflushed = true;
+        if (done)
+            done = co_await node->channel.write_zeroes(unit_of(first),
+                                                       block_count((last - first) / unit_bytes_));
+    }
+    if (done) done = co_await write_pages(node, last, zero.first(end - last));
+    co_return done;
+}
+
+task<result<>> fs_engine::zero(node_crossing of, std::uint64_t offset, std::uint64_t bytes) {
+    const node_ptr node = std::move(of.node);
+    result<> ok = check_writable();
+    if (!ok) co_return ok;
+    result<> locked = co_await node->data.lock();
+    if (!locked) co_return locked;
+    const unlock_guard guard(node->data);
+    const std::uint64_t length = node->length.load(std::memory_order_relaxed);
+    if (offset >= length) co_return ok;
+    ok = co_await zero_locked(node, offset, std::min(bytes, length - offset));
+    touch(*node, true);
+    note_dirty(node);
+    co_return ok;
+}
+
+task<result<>> fs_engine::truncate(node_crossing of, std::uint64_t length) {
+    const node_ptr node = std::move(of.node);
+    result<> ok = check_writable();
+    if (!ok) co_return ok;
+    if (length > length_max) co_return fail(EFBIG);
+    result<> locked = co_await node->data.lock();
+    if (!locked) co_return locked;
+    const unlock_guard guard(node->data);
+    const std::uint64_t old = node->length.load(std::memory_order_relaxed);
+    if (length > old) {
+        ok = co_await grow(node, length);
+        if (ok) ok = co_await zero_locked(node, old, length - old);
+        if (!ok) {
+            result<> cut = co_await cut_cache(node, old);
+            (void)cut;
+            co_return ok;
+        }
+    } else {
+        // First the length: nobody but the write-back sees what is cut away then.
+        ok = co_await cut_cache(node, length);
+        if (!ok) co_return ok;
+    }
+    node->length.store(length, std::memory_order_release);
+    touch(*node, true);
+    note_dirty(node);
+    sync_options how;
+    how.attributes = true;
+    how.trim = length < old;
+    ok = co_await sync_node(node, how);
+    co_return ok;
+}
+
+task<result<>> fs_engine::allocate(node_crossing of, std::uint64_t length) {
+    const node_ptr node = std::move(of.node);
+    result<> ok = check_writable();
+    if (!ok) co_return ok;
+    if (length > length_max) co_return fail(EFBIG);
+    result<> locked = co_await node->data.lock();
+    if (!locked) co_return locked;
+    const unlock_guard guard(node->data);
+    ok = co_await grow(node, length);
+    if (ok) note_dirty(node);  // given back, if nothing comes of it
+    co_return ok;
+}
+
+task<result<>> fs_engine::append_and_sync(node_crossing of, const_byte_span from) {
+    node_crossing again = of;
+    result<> done = co_await write(std::move(of), UINT64_MAX, from, false);
+    if (done) done = co_await sync(std::move(again));
+    co_return done;
+}
+
+}  // namespace nacre::detail
