@@ -6,10 +6,12 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "engine.hpp"
 #include "nacre/core/assert.hpp"
 #include "nacre/core/bytes.hpp"
+#include "nacre/runtime/sleep.hpp"
 
 namespace nacre::detail {
 
@@ -141,17 +143,34 @@ task<result<>> fs_engine::load_pages(node_ptr node, std::uint64_t first, std::ui
     co_return result<>();
 }
 
-/// The pages [first, end) are forgotten, written or not.
-task<result<>> fs_engine::discard(node_ptr node, std::uint64_t first, std::uint64_t end) {
-    if (node->pages.empty()) co_return result<>();
-    for (std::uint64_t i = first / chunk_pages; i <= (end - 1) / chunk_pages; ++i) {
-        if (node->pages.find(i) == nullptr) continue;
+/// The device does nothing with what is cached of [first, end), and begins nothing until let_go().
+task<result<std::vector<std::uint64_t>>> fs_engine::hold(node_ptr node, std::uint64_t first,
+                                                         std::uint64_t end) {
+    std::vector<std::uint64_t> held;
+    if (node->pages.empty()) co_return held;
+    for (std::uint64_t i = first / chunk_pages; i * chunk_pages < end; ++i) {
         result<> idle = co_await wait_idle(*node, i);
-        if (!idle) co_return idle;
-        if (chunk* const c = node->pages.find(i))
-            node->pages.invalidate(*c, mask_of(i, first, end));
+        if (!idle) {
+            let_go(*node, held, 0, 0);
+            co_return fail(idle.error());
+        }
+        chunk* const c = node->pages.find(i);
+        if (c == nullptr) continue;
+        c->busy = true;
+        held.push_back(i);
     }
-    co_return result<>();
+    co_return held;
+}
+
+/// The pages [first, end) among them are forgotten, written or not.
+void fs_engine::let_go(fs_node& node, const std::vector<std::uint64_t>& held, std::uint64_t first,
+                       std::uint64_t end) {
+    for (const std::uint64_t i : held) {
+        chunk* const c = node.pages.find(i);
+        c->busy = false;
+        c->idle.notify_all();
+        if (first < end) node.pages.invalidate(*c, mask_of(i, first, end));
+    }
 }
 
 /// What is cached past this length goes.
@@ -396,15 +415,17 @@ task<result<>> fs_engine::ready_page(node_ptr node, std::uint64_t page) {
     co_return result<>();
 }
 
-/// Whole pages, from the caller's memory.
+/// Whole pages, from the caller's memory. What is cached of them counts until they are written.
 task<result<>> fs_engine::write_through(node_ptr node, std::uint64_t offset,
                                         std::span<const std::byte> from) {
-    result<> done =
-        co_await discard(node, offset / page_bytes, (offset + from.size()) / page_bytes);
-    if (!done) co_return done;
+    const std::uint64_t first = offset / page_bytes;
+    const std::uint64_t end = first + from.size() / page_bytes;
+    result<std::vector<std::uint64_t>> held = co_await hold(node, first, end);
+    if (!held) co_return fail(held.error());
     node->unflushed = true;
     const const_iov_view view(from);
-    done = co_await node->channel.write(unit_of(offset), view);
+    result<> done = co_await node->channel.write(unit_of(offset), view);
+    let_go(*node, *held, first, done ? end : first);
     co_return done;
 }
 
@@ -415,11 +436,13 @@ task<result<>> fs_engine::zero_locked(node_ptr node, std::uint64_t offset, std::
     const std::span<const std::byte> zero(zeros);
     result<> done = co_await write_pages(node, offset, zero.first(first - offset));
     if (done && last > first) {
-        done = co_await discard(node, first / page_bytes, last / page_bytes);
+        result<std::vector<std::uint64_t>> held =
+            co_await hold(node, first / page_bytes, last / page_bytes);
+        if (!held) co_return fail(held.error());
         node->unflushed = true;
-        if (done)
-            done = co_await node->channel.write_zeroes(unit_of(first),
-                                                       block_count((last - first) / unit_bytes_));
+        done = co_await node->channel.write_zeroes(unit_of(first),
+                                                   block_count((last - first) / unit_bytes_));
+        let_go(*node, *held, first / page_bytes, (done ? last : first) / page_bytes);
     }
     if (done) done = co_await write_pages(node, last, zero.first(end - last));
     co_return done;
@@ -449,27 +472,58 @@ task<result<>> fs_engine::truncate(node_crossing of, std::uint64_t length) {
     if (!locked) co_return locked;
     const unlock_guard guard(node->data);
     const std::uint64_t old = node->length.load(std::memory_order_relaxed);
-    if (length > old) {
-        ok = co_await grow(node, length);
-        if (ok) ok = co_await zero_locked(node, old, length - old);
-        if (!ok) {
-            result<> cut = co_await cut_cache(node, old);
-            (void)cut;
-            co_return ok;
-        }
-    } else {
-        // First the length: nobody but the write-back sees what is cut away then.
-        ok = co_await cut_cache(node, length);
-        if (!ok) co_return ok;
+    if (length < old) {
+        ok = co_await shorten(node, length);
+        co_return ok;
+    }
+    ok = co_await grow(node, length);
+    if (ok && length > old) ok = co_await zero_locked(node, old, length - old);
+    if (!ok) {
+        result<> cut = co_await cut_cache(node, old);
+        (void)cut;
+        co_return ok;
     }
     node->length.store(length, std::memory_order_release);
     touch(*node, true);
     note_dirty(node);
     sync_options how;
     how.attributes = true;
-    how.trim = length < old;
     ok = co_await sync_node(node, how);
     co_return ok;
+}
+
+/// First on the disk, so that a crash leaves all of the old end or nothing; then in memory.
+task<result<>> fs_engine::shorten(node_ptr node, std::uint64_t length) {
+    result<> locked = co_await node->metadata.lock();
+    if (!locked) co_return locked;
+    const unlock_guard guard(node->metadata);
+    // What is cut off need not be written, and has no place to go soon.
+    node->pages_kept = divide_up(length, page_bytes);
+    result<> done = co_await write_back(node);
+    if (done) {
+        blob_changes changes;
+        changes.set.push_back(
+            {std::string(fs_format::key_length), fs_format::encode_number(length)});
+        const std::uint64_t needed =
+            std::max<std::uint64_t>(divide_up(length, cluster_bytes_), compatible_ ? 1 : 0);
+        if (needed < node->clusters) changes.clusters = needed;
+        touch(*node, true);
+        const bool unflushed = std::exchange(node->unflushed, false);
+        done = co_await commit(node, std::move(changes));
+        if (!done) node->unflushed = node->unflushed || unflushed;
+    }
+    if (done) {
+        node->durable_length = length;
+        node->length.store(length, std::memory_order_release);
+        while (true) {
+            result<> cut = co_await cut_cache(node, length);
+            if (cut) break;
+            co_await yield();  // it must not be seen again
+        }
+    }
+    node->pages_kept = UINT64_MAX;
+    note_dirty(node);
+    co_return done;
 }
 
 task<result<>> fs_engine::allocate(node_crossing of, std::uint64_t length) {

@@ -41,7 +41,8 @@ struct fs_node {
     std::atomic<std::uint64_t> length{0};
     std::uint64_t durable_length = 0;
     std::uint64_t clusters = 0;
-    bool unflushed = false;  ///< data were written since the last flush
+    std::uint64_t pages_kept = UINT64_MAX;  ///< those behind are not written: they are cut off
+    bool unflushed = false;                 ///< data were written since the last flush
     unsigned handles = 0;
     unsigned pins = 0;  ///< who needs `file` and `channel`, handles included
     blob file;
@@ -226,14 +227,19 @@ private:
     [[nodiscard]] task<result<>> zero_locked(node_ptr node, std::uint64_t offset,
                                              std::uint64_t bytes);
     [[nodiscard]] task<result<>> grow(node_ptr node, std::uint64_t length);
+    [[nodiscard]] task<result<>> shorten(node_ptr node, std::uint64_t length);
     [[nodiscard]] task<result<>> cut_cache(node_ptr node, std::uint64_t length);
     void read_ahead(const node_ptr& node, std::uint64_t offset, std::uint64_t bytes);
     [[nodiscard]] task<result<>> read_ahead_task(node_ptr node, std::uint64_t first,
                                                  std::uint64_t end);
-    // Pages [first, end); but for discard, their chunks are pinned.
+    // Pages [first, end); of load_pages and load_run the chunks are pinned.
     [[nodiscard]] task<result<>> load_pages(node_ptr node, std::uint64_t first, std::uint64_t end);
     [[nodiscard]] task<result<>> load_run(node_ptr node, std::uint64_t first, std::uint64_t end);
-    [[nodiscard]] task<result<>> discard(node_ptr node, std::uint64_t first, std::uint64_t end);
+    [[nodiscard]] static task<result<std::vector<std::uint64_t>>> hold(node_ptr node,
+                                                                       std::uint64_t first,
+                                                                       std::uint64_t end);
+    static void let_go(fs_node& node, const std::vector<std::uint64_t>& held, std::uint64_t first,
+                       std::uint64_t end);
     [[nodiscard]] static result<> pin_chunks(fs_node& node, std::uint64_t first, std::uint64_t end);
     static void unpin_chunks(fs_node& node, std::uint64_t first, std::uint64_t end) noexcept;
     [[nodiscard]] static std::vector<iovec> vectors_of(fs_node& node, std::uint64_t first,

@@ -47,7 +47,11 @@ task<result<>> fs_engine::write_back(node_ptr node) {
     unsigned under_way = 0;
     for (std::size_t i = 0; i < indexes.size() && done;) {
         chunk* const c = node->pages.find(indexes[i]);
-        if (c == nullptr || c->dirty == 0) {
+        const std::uint64_t base = indexes[i] * chunk_pages;
+        std::uint64_t first = base;
+        if (c != nullptr && c->dirty != 0)
+            first += static_cast<unsigned>(std::countr_zero(c->dirty));
+        if (c == nullptr || c->dirty == 0 || first >= node->pages_kept) {
             ++i;
             continue;
         }
@@ -60,10 +64,8 @@ task<result<>> fs_engine::write_back(node_ptr node) {
             }
             continue;
         }
-        const std::uint64_t base = indexes[i] * chunk_pages;
-        const std::uint64_t first = base + static_cast<unsigned>(std::countr_zero(c->dirty));
         std::uint64_t end = first;
-        for (; end - first < run_pages_max; ++end) {
+        for (; end - first < run_pages_max && end < node->pages_kept; ++end) {
             const chunk* const next = node->pages.find(end / chunk_pages);
             if (next == nullptr || next->busy || (next->dirty & (1U << end % chunk_pages)) == 0)
                 break;
