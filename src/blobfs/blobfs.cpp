@@ -142,7 +142,7 @@ task<outcome<blobfs>> blobfs::make(bdev_registry& registry, bdev_desc base,
                                    blobfs_options options) {
     blobstore_options o;
     const bdev& device = base.device();
-    const std::uint64_t bytes = device.size().value() * device.block_size().value();
+    const std::uint64_t bytes = device.size().value();
     o.type = std::string(options.compatible ? fs_format::type_spdk : fs_format::type_nacre);
     o.cluster_size = options.cluster_size;
     if (o.cluster_size == 0)

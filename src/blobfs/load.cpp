@@ -106,6 +106,9 @@ task<outcome<>> fs_engine::load_node(blob_id id) {
     }
     node_ptr node = add_node(static_cast<node_id>(id), status.clusters);
     node->attributes = record->attributes;
+    if (compatible_)  // SPDK keeps none
+        node->attributes.atime_ns = node->attributes.mtime_ns = node->attributes.ctime_ns =
+            now_ns();
     node->names = std::move(record->names);
     node->replaces = record->replaces;
     node->target = std::move(record->target);
