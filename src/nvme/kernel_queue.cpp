@@ -77,6 +77,7 @@ outcome<std::unique_ptr<kernel_queue>> kernel_queue::make(world& w, unsigned ent
     driver_options wide;
     wide.entries = entries;
     wide.wide_commands = true;
+    wide.wide_answers = true;
     outcome<std::unique_ptr<io_driver>> driver = w.make_driver(wide);
     if (!driver) return fail(std::move(driver.error()));
     return std::unique_ptr<kernel_queue>(new kernel_queue(std::move(*driver)));

@@ -39,7 +39,7 @@ reactor::~reactor() { NACRE_ASSERT(t_current_ != this); }
 
 outcome<std::unique_ptr<reactor>> reactor::make(world& w, const reactor_options& options) {
     NACRE_ASSERT(options.index < reactors_max);
-    auto driver = w.make_driver({.entries = options.ring_entries});
+    auto driver = w.make_driver({.entries = options.ring_entries, .wide_commands = true});
     if (!driver) return fail(std::move(driver.error()));
     std::unique_ptr<reactor> r(new reactor(w, options));
     r->driver_ = std::move(*driver);

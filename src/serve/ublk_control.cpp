@@ -54,6 +54,7 @@ task<outcome<std::unique_ptr<control_channel>>> control_channel::open(world& w) 
     driver_options small;
     small.entries = 8;
     small.wide_commands = true;
+    small.wide_answers = true;
     outcome<std::unique_ptr<io_driver>> driver = w.make_driver(small);
     if (!driver) {
         w.close_file(*fd);

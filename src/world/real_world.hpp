@@ -49,6 +49,9 @@ public:
     outcome<> remove_file(const std::string& path) override;
     [[nodiscard]] bool file_exists(const std::string& path) noexcept override;
 
+    [[nodiscard]] outcome<fuse_device> mount_fuse(const fuse_mounting& what) override;
+    [[nodiscard]] outcome<> unmount_fuse(const std::string& mountpoint, bool force) override;
+
     [[nodiscard]] outcome<int> listen_unix(const std::string& path) override;
     [[nodiscard]] outcome<int> listen_tcp(const std::string& address, std::uint16_t port) override;
     [[nodiscard]] outcome<std::uint16_t> local_port(int fd) override;

@@ -17,6 +17,9 @@ namespace {
 
 constexpr std::uint64_t wake_tag = 1;
 constexpr std::uint64_t ignored_tag = 0;
+/// With a request's address: the wait that its read is linked to. It is heard of only when it has
+/// failed, and then for both.
+constexpr std::uint64_t wait_mark = 1;
 /// Reads and writes that are handed over before the turn ends. A disk that gets its work in one
 /// burst a turn idles between bursts: at 32 in flight that cost a fifth of the rate.
 constexpr unsigned flush_at = 2;
@@ -27,11 +30,13 @@ constexpr std::uint64_t ns_per_second = 1'000'000'000;
 outcome<std::unique_ptr<io_driver>> uring_driver::make(world& w, const driver_options& options) {
     std::unique_ptr<uring_driver> driver(new uring_driver(w));
     io_uring_params params{};
-    const unsigned wide = options.wide_commands ? IORING_SETUP_SQE128 | IORING_SETUP_CQE32 : 0U;
+    unsigned wide = options.wide_commands ? IORING_SETUP_SQE128 : 0U;
+    if (options.wide_answers) wide |= IORING_SETUP_CQE32;
     params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL | wide;
     params.cq_entries = options.entries * 4;
     int rc = io_uring_queue_init_params(options.entries, &driver->ring_, &params);
-    if (rc == -EINVAL && wide == 0) {  // a kernel before 5.18 has no SUBMIT_ALL
+    if (rc == -EINVAL && !options.wide_answers) {  // before 5.18 there is no SUBMIT_ALL either
+        wide = 0;
         params = io_uring_params{};
         params.flags = IORING_SETUP_CQSIZE;
         params.cq_entries = options.entries * 4;
@@ -48,7 +53,8 @@ outcome<std::unique_ptr<io_driver>> uring_driver::make(world& w, const driver_op
     }
     driver->ring_ready_ = true;
     if (wide != 0) driver->command_bytes_max_ = wide_command_bytes_max;
-    driver->headers_ = std::make_unique<msghdr[]>(params.sq_entries);
+    driver->wide_answers_ = options.wide_answers;
+    driver->headers_ = std::make_unique<msghdr[]>(params.sq_entries * (wide != 0 ? 2 : 1));
     driver->wake_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (driver->wake_fd_ < 0)
         return fail(errno, fmt::format("eventfd of a reactor: {}", std::strerror(errno)));
@@ -71,6 +77,17 @@ io_uring_sqe* uring_driver::next_sqe() noexcept {
         sqe = io_uring_get_sqe(&ring_);
     }
     return sqe;
+}
+
+/// The entry before that of the read. Both go into one submission, which a link does not outlive.
+void uring_driver::prepare_wait(const io_request& request) noexcept {
+    if (io_uring_sq_space_left(&ring_) < 2) io_uring_submit(&ring_);
+    if (io_uring_sq_space_left(&ring_) < 2) return;  // the read then says -EAGAIN
+    io_uring_sqe* const sqe = io_uring_get_sqe(&ring_);
+    io_uring_prep_poll_add(sqe, request.fd, POLLIN);
+    sqe->flags |= IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
+    io_uring_sqe_set_data64(sqe, reinterpret_cast<std::uintptr_t>(&request) | wait_mark);
+    ++unflushed_;
 }
 
 void uring_driver::prepare(io_uring_sqe& sqe, io_request& request) noexcept {
@@ -115,7 +132,6 @@ void uring_driver::prepare(io_uring_sqe& sqe, io_request& request) noexcept {
                 io_uring_prep_send(&sqe, request.fd, request.iov->iov_base, request.iov->iov_len,
                                    MSG_NOSIGNAL);
             } else {
-                NACRE_ASSERT(command_bytes_max_ == command_bytes_max);  // for the index
                 // The kernel copies it when the entry is submitted; the slot is free again after.
                 msghdr& header = headers_[static_cast<std::size_t>(&sqe - ring_.sq.sqes)];
                 header = msghdr{};
@@ -159,12 +175,13 @@ void uring_driver::prepare_transfer(io_uring_sqe& sqe, const io_request& request
         io_uring_prep_writev(&sqe, request.fd, request.iov, request.iov_count, request.offset);
     }
     if ((request.flags & io_request::flag_dsync) != 0) sqe.rw_flags = RWF_DSYNC;
+    if ((request.flags & io_request::flag_elsewhere) != 0) sqe.flags |= IOSQE_ASYNC;
 }
 
 /// liburing 2.3 has no function for it.
 void uring_driver::prepare_command(io_uring_sqe& sqe, const io_request& request) const noexcept {
     NACRE_ASSERT(request.length <= command_bytes_max_);
-    io_uring_prep_rw(IORING_OP_URING_CMD, &sqe, request.fd, nullptr, 0, 0);
+    io_uring_prep_rw(IORING_OP_URING_CMD, &sqe, request.fd, request.iov, request.iov_count, 0);
     sqe.cmd_op = static_cast<std::uint32_t>(request.offset);
     std::byte* const argument = reinterpret_cast<std::byte*>(&sqe) + offsetof(io_uring_sqe, cmd);
     std::memset(argument, 0, command_bytes_max_);
@@ -174,6 +191,9 @@ void uring_driver::prepare_command(io_uring_sqe& sqe, const io_request& request)
 void uring_driver::submit(io_request& request) noexcept {
     ++in_flight_;
     ++unflushed_;
+    const bool waits = (request.flags & io_request::flag_when_readable) != 0;
+    if (waits && overflow_head_ == nullptr) [[unlikely]]
+        prepare_wait(request);
     io_uring_sqe* sqe = overflow_head_ == nullptr ? next_sqe() : nullptr;
     if (sqe != nullptr) [[likely]] {
         prepare(*sqe, request);
@@ -213,9 +233,15 @@ void uring_driver::cancel(io_request& request) noexcept {
         request.home->push(request);
         return;
     }
+    const auto tag = reinterpret_cast<std::uintptr_t>(&request);
+    if ((request.flags & io_request::flag_when_readable) != 0) cancel_tag(tag | wait_mark);
+    cancel_tag(tag);
+}
+
+void uring_driver::cancel_tag(std::uint64_t tag) noexcept {
     io_uring_sqe* sqe = next_sqe();
     if (sqe == nullptr) return;  // ring full beyond help: the request completes by itself
-    io_uring_prep_cancel(sqe, &request, 0);
+    io_uring_prep_cancel64(sqe, tag, 0);
     io_uring_sqe_set_data64(sqe, ignored_tag);
     ++unflushed_;
 }
@@ -235,10 +261,9 @@ unsigned uring_driver::reap() noexcept {
         ++count;
         const std::uint64_t tag = io_uring_cqe_get_data64(cqe);
         if (tag > wake_tag) [[likely]] {
-            auto& request = *reinterpret_cast<io_request*>(tag);
+            auto& request = *reinterpret_cast<io_request*>(tag & ~wait_mark);
             request.result = cqe->res;
-            if (command_bytes_max_ != command_bytes_max &&
-                request.what == io_request::kind::command) [[unlikely]]
+            if (wide_answers_ && request.what == io_request::kind::command) [[unlikely]]
                 request.offset = cqe->big_cqe[0];
             --in_flight_;
             ++completed;

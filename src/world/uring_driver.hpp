@@ -40,6 +40,8 @@ private:
     explicit uring_driver(world& w) : world_(w) {}
     [[nodiscard]] io_uring_sqe* next_sqe() noexcept;
     void prepare(io_uring_sqe& sqe, io_request& request) noexcept;
+    void prepare_wait(const io_request& request) noexcept;
+    void cancel_tag(std::uint64_t tag) noexcept;
     void prepare_transfer(io_uring_sqe& sqe, const io_request& request) noexcept;
     void prepare_command(io_uring_sqe& sqe, const io_request& request) const noexcept;
     void drain_overflow() noexcept;
@@ -48,7 +50,7 @@ private:
     world& world_;
     io_uring ring_{};
     bool ring_ready_ = false;
-    std::size_t command_bytes_max_ = command_bytes_max;
+    bool wide_answers_ = false;
     std::shared_ptr<uring_registrar> registered_ = std::make_shared<uring_registrar>(ring_);
     int wake_fd_ = -1;
     bool wake_armed_ = false;

@@ -210,6 +210,113 @@ TEST(commands, reach_the_driver_of_a_file_with_their_argument) {
     ::close(receiver);
 }
 
+class waiting_reads : public testing::Test {
+protected:
+    void SetUp() override {
+        auto made = real_world().make_driver({});
+        ASSERT_TRUE(made) << made.error().message;
+        driver_ = std::move(*made);
+        ASSERT_EQ(::pipe2(ends_, O_CLOEXEC | O_NONBLOCK), 0);
+        for (read_from& r : reads_) {
+            r.request.what = io_request::kind::read;
+            r.request.flags = io_request::flag_copied | io_request::flag_when_readable;
+            r.request.fd = ends_[0];
+            r.vector = iovec{r.text, sizeof r.text};
+            r.request.iov = &r.vector;
+            r.request.iov_count = 1;
+            r.request.home = &done_;
+            r.request.run = [](work& w) noexcept {
+                static_cast<answered_request&>(w).answered = true;
+            };
+        }
+    }
+    void TearDown() override {
+        ::close(ends_[0]);
+        ::close(ends_[1]);
+    }
+    void wait_for_some() {
+        driver_->wait(UINT64_MAX);
+        driver_->reap();
+        while (work* w = done_.pop()) w->run(*w);
+    }
+
+    struct read_from {
+        answered_request request;
+        iovec vector{};
+        char text[16] = {};
+    };
+    std::unique_ptr<io_driver> driver_;
+    runnable_list ready_;
+    run_queue done_{&ready_};
+    read_from reads_[2];
+    int ends_[2] = {-1, -1};
+};
+
+TEST_F(waiting_reads, end_when_there_is_something_to_read) {
+    driver_->submit(reads_[0].request);
+    driver_->flush();
+    driver_->reap();
+    EXPECT_TRUE(done_.empty());
+    ASSERT_EQ(::write(ends_[1], "text", 4), 4);
+    while (!reads_[0].request.answered) wait_for_some();
+    EXPECT_EQ(reads_[0].request.result, 4);
+    EXPECT_STREQ(reads_[0].text, "text");
+    EXPECT_EQ(driver_->in_flight(), 0U);
+}
+
+TEST_F(waiting_reads, of_several_end_as_often_as_there_is_something) {
+    for (read_from& r : reads_) driver_->submit(r.request);
+    driver_->flush();
+    for (int i = 0; i < 2; ++i) {
+        ASSERT_EQ(::write(ends_[1], "text", 4), 4);
+        const auto answers = [&] {
+            return int{reads_[0].request.answered} + int{reads_[1].request.answered};
+        };
+        while (answers() == i) wait_for_some();
+    }
+    for (const read_from& r : reads_)
+        EXPECT_TRUE(r.request.result == 4 || r.request.result == -EAGAIN) << r.request.result;
+}
+
+TEST_F(waiting_reads, end_when_the_writer_is_gone) {
+    driver_->submit(reads_[0].request);
+    driver_->flush();
+    ::close(std::exchange(ends_[1], -1));
+    while (!reads_[0].request.answered) wait_for_some();
+    EXPECT_EQ(reads_[0].request.result, 0);
+}
+
+TEST_F(waiting_reads, can_be_cancelled_and_then_others_go_on) {
+    driver_->submit(reads_[0].request);
+    driver_->flush();
+    driver_->cancel(reads_[0].request);
+    while (!reads_[0].request.answered) wait_for_some();
+    EXPECT_EQ(reads_[0].request.result, -ECANCELED);
+    driver_->submit(reads_[1].request);
+    ASSERT_EQ(::write(ends_[1], "more", 4), 4);
+    while (!reads_[1].request.answered) wait_for_some();
+    EXPECT_EQ(reads_[1].request.result, 4);
+    EXPECT_EQ(driver_->in_flight(), 0U);
+}
+
+TEST(writes, may_be_done_by_the_kernels_own_threads) {
+    auto driver = real_world().make_driver({});
+    ASSERT_TRUE(driver) << driver.error().message;
+    int ends[2];
+    ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+    char text[] = "text";
+    iovec vector{text, 4};
+    answered_request request;
+    request.what = io_request::kind::write;
+    request.flags = io_request::flag_copied | io_request::flag_elsewhere;
+    request.fd = ends[1];
+    request.iov = &vector;
+    request.iov_count = 1;
+    EXPECT_EQ(carry_out(**driver, request), 4);
+    ::close(ends[0]);
+    ::close(ends[1]);
+}
+
 TEST(files, of_devices_are_mapped_to_read) {
     char path[] = "./nacre-map-XXXXXX";
     const int fd = ::mkstemp(path);

@@ -37,13 +37,19 @@ struct io_request : work {
         send,        ///< iov, iov_count; completes when some bytes went out
         poll_in,     ///< fd becomes readable
         command,     ///< offset: a driver's own command; buffer, length: its argument, copied by
-                     ///< the flush; result: what that driver says, and more of it, where commands
-                     ///< are wide, in `offset`
+                     ///< the flush; iov, iov_count: what it points at, if anything; result: what
+                     ///< that driver says, and more of it, where answers are wide, in `offset`
     };
     static constexpr std::uint8_t flag_dsync = 1;  ///< write: RWF_DSYNC
     /// read, write: of a device that copies to and from others' memory, never to a disk. It goes
     /// with the rest of the turn, and not by registered memory, which such devices refuse.
     static constexpr std::uint8_t flag_copied = 2;
+    /// read, of one range: when the descriptor, which is non-blocking, has become readable. -EAGAIN
+    /// if another reader was faster.
+    static constexpr std::uint8_t flag_when_readable = 4;
+    /// write: it may wait for those whom this reactor serves, so it is done by an OS thread of the
+    /// kernel's.
+    static constexpr std::uint8_t flag_elsewhere = 8;
 
     kind what = kind::poll_in;
     std::uint8_t flags = 0;
@@ -105,7 +111,7 @@ private:
 
 class io_driver {
 public:
-    /// Of a command's argument; of a driver with wide commands.
+    /// Of a command's argument; and of a driver with wide commands.
     static constexpr std::size_t command_bytes_max = 16;
     static constexpr std::size_t wide_command_bytes_max = 80;
 
@@ -145,6 +151,8 @@ public:
         return __atomic_load_n(completion_tail_, __ATOMIC_RELAXED) != completion_head_;
     }
     [[nodiscard]] bool has_submissions() const noexcept { return unflushed_ != 0; }
+    /// Of a command's argument.
+    [[nodiscard]] std::size_t command_bytes() const noexcept { return command_bytes_max_; }
     /// Requests that the kernel owes an answer to.
     [[nodiscard]] unsigned in_flight() const noexcept { return in_flight_; }
 
@@ -154,6 +162,7 @@ protected:
     unsigned completion_head_ = 0;
     unsigned unflushed_ = 0;
     unsigned in_flight_ = 0;
+    std::size_t command_bytes_max_ = command_bytes_max;
 };
 
 }  // namespace nacre

@@ -23,9 +23,11 @@
 namespace nacre {
 
 struct driver_options {
-    unsigned entries = 256;      ///< submission ring size, a power of two
-    bool wide_commands = false;  ///< arguments of up to io_driver::wide_command_bytes_max, and
-                                 ///< answers of two words
+    unsigned entries = 256;  ///< submission ring size, a power of two
+    /// Arguments of up to io_driver::wide_command_bytes_max, where the kernel has them (5.19).
+    bool wide_commands = false;
+    /// Answers of two words, and no driver where the kernel has them not; with wide_commands.
+    bool wide_answers = false;
 };
 
 struct open_options {
@@ -43,6 +45,20 @@ struct file_info {
     bool direct = false;                 ///< past the page cache
     bool block_device = false;
     std::int32_t numa_id = -1;  ///< node that it, or the file system's device, is near to; -1: any
+};
+
+struct fuse_mounting {
+    std::string mountpoint;
+    std::string source;  ///< what `mount` shows
+    bool allow_other = false;
+    bool read_only = false;
+};
+
+struct fuse_device {
+    using may_cross_threads = void;
+    int fd = -1;             ///< what the kernel asks is read from it; non-blocking
+    std::string mountpoint;  ///< absolute
+    bool replaced = false;   ///< a mount whose server had died lay there, and has been removed
 };
 
 /// What a world that drives time itself steps: a reactor.
@@ -122,6 +138,13 @@ public:
     [[nodiscard]] virtual outcome<> make_directory(const std::string& path) = 0;
     virtual outcome<> remove_file(const std::string& path) = 0;
     [[nodiscard]] virtual bool file_exists(const std::string& path) noexcept = 0;
+
+    // Mounts, by the FUSE device: as root, or with the help of fusermount3. These wait for whoever
+    // serves the file systems on the way, so never on a reactor that serves one.
+    [[nodiscard]] virtual outcome<fuse_device> mount_fuse(const fuse_mounting& what);
+    /// EBUSY while somebody uses it; with `force` it leaves the tree all the same, and ends, for
+    /// root at once. EINVAL: nothing is mounted there.
+    [[nodiscard]] virtual outcome<> unmount_fuse(const std::string& mountpoint, bool force);
 
     // Stream sockets. A unix listener holds `path`.lock while it lives and replaces a stale socket.
     [[nodiscard]] virtual outcome<int> listen_unix(const std::string& path) = 0;
