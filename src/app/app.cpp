@@ -19,6 +19,7 @@
 #include "nacre/rpc/config.hpp"
 #include "nacre/rpc/kind_methods.hpp"
 #include "nacre/rpc/server.hpp"
+#include "nacre/serve/blobfs_mounts.hpp"
 #include "nacre/serve/nbd.hpp"
 #include "nacre/serve/ublk.hpp"
 #include "nacre/world/process.hpp"
@@ -117,6 +118,7 @@ struct app::implementation final : rpc::lifecycle {
     std::unique_ptr<bdev_registry> bdevs;
     std::unique_ptr<nbd::server> exports;
     std::unique_ptr<ublk::server> disks;
+    std::unique_ptr<blobfs_mounts> mounts;
     std::unique_ptr<rpc::context> context;
     std::unique_ptr<rpc::dispatcher> dispatcher;
     std::unique_ptr<rpc::server> server;
@@ -241,6 +243,7 @@ task<outcome<>> app::implementation::bring_up() {
     if (!methods) co_return fail(std::move(methods.error()));
     context = std::make_unique<rpc::context>(*host, *bdevs, std::move(*methods));
     disks = std::make_unique<ublk::server>(*bdevs);
+    mounts = std::make_unique<blobfs_mounts>(*bdevs);
     context->add_subsystems(rpc::all_subsystems());
     context->set_lifecycle(this);
     rpc::process_identity who;
@@ -248,6 +251,7 @@ task<outcome<>> app::implementation::bring_up() {
     context->set_identity(std::move(who));
     context->provide(*exports);
     context->provide(*disks);
+    context->provide(*mounts);
     context->provide(owner);
     dispatcher = std::make_unique<rpc::dispatcher>(*context);
     if (configuration) {
@@ -435,11 +439,13 @@ task<void> app::implementation::shut_down() {
     server.reset();
     if (exports) co_await exports->close();
     if (disks) co_await disks->close();
+    if (mounts) co_await mounts->close();
     dispatcher.reset();
     if (bdevs) co_await bdevs->remove_all();
     context.reset();
     exports.reset();
     disks.reset();
+    mounts.reset();
     bdevs.reset();
     co_await signals.stop();
 }

@@ -9,11 +9,11 @@ namespace nacre::rpc {
 method_table all_methods() {
     method_table all;
     for (const auto table :
-         {framework_methods(), config_methods(), thread_methods(), log_methods(), notify_methods(),
-          bdev_methods(), iostat_methods(), histogram_methods(), qos_methods(),
-          bdev_layer_methods(), bdev_zone_methods(), bdev_raid_methods(), bdev_module_methods(),
-          crypto_methods(), bdev_rbd_methods(), bdev_nvme_methods(), lvol_methods(), nbd_methods(),
-          ublk_methods()})
+         {framework_methods(),   config_methods(),     thread_methods(),    log_methods(),
+          notify_methods(),      bdev_methods(),       iostat_methods(),    histogram_methods(),
+          qos_methods(),         bdev_layer_methods(), bdev_zone_methods(), bdev_raid_methods(),
+          bdev_module_methods(), crypto_methods(),     bdev_rbd_methods(),  bdev_nvme_methods(),
+          lvol_methods(),        nbd_methods(),        ublk_methods(),      blobfs_methods()})
         all.add(table);
     return all;
 }
@@ -24,6 +24,7 @@ std::span<const subsystem> all_subsystems() noexcept {
         {"bdev", {}, &bdev_configuration},
         {"nbd", on_bdev, &nbd_configuration},
         {"ublk", on_bdev, &ublk_configuration},
+        {"blobfs", on_bdev, &blobfs_configuration},
     };
     return table;
 }

@@ -31,6 +31,7 @@ namespace nacre::rpc {
 [[nodiscard]] std::span<const method> lvol_methods() noexcept;
 [[nodiscard]] std::span<const method> nbd_methods() noexcept;
 [[nodiscard]] std::span<const method> ublk_methods() noexcept;
+[[nodiscard]] std::span<const method> blobfs_methods() noexcept;
 
 /// `name`, of the many methods that take nothing else.
 struct name_params {
@@ -61,6 +62,8 @@ inline constexpr std::uint64_t tick_rate = 1'000'000'000;
 [[nodiscard]] json::object assigned_limits(const bdev& device);
 /// framework_get_config of "nbd".
 [[nodiscard]] task<json::value> nbd_configuration(context& here);
+/// framework_get_config of "blobfs".
+[[nodiscard]] task<json::value> blobfs_configuration(context& here);
 /// framework_get_config of "ublk".
 [[nodiscard]] task<json::value> ublk_configuration(context& here);
 /// The BDEV object of bdev_get_bdevs.
