@@ -12,6 +12,7 @@
 #include "modules/file/file.hpp"
 #include "modules/malloc/malloc.hpp"
 #include "nacre/blobfs/blobfs.hpp"
+#include "nacre/runtime/sleep.hpp"
 #include "nacre/sim/disk_model.hpp"
 #include "nacre/sim/sweep.hpp"
 #include "nacre/sim/world.hpp"
