@@ -431,10 +431,10 @@ void raid_array::leave(redundant_channel& channel) noexcept {
     channels_.erase(&channel.home());
 }
 
-outcome<bdev_channel> raid_array::open_leg_channel(unsigned k, block_count& offset) {
+outcome<bdev_channel> raid_array::open_leg_channel(unsigned k, block_count& offset, bdev& device) {
     // The leg is in some view, so the home thread does not let it go before this channel has.
     offset = block_count(legs_[k]->data_offset);
-    return legs_[k]->desc.open_channel();
+    return legs_[k]->desc.open_channel(&device);
 }
 
 redundant_channel* raid_array::channel_here() noexcept {

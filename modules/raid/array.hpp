@@ -164,7 +164,8 @@ public:
     // --- Any thread: what channels take over when they are made, and how they report.
     [[nodiscard]] outcome<> join(redundant_channel& channel, channel_view& view, block_range& lock);
     void leave(redundant_channel& channel) noexcept;
-    [[nodiscard]] outcome<bdev_channel> open_leg_channel(unsigned k, block_count& offset);
+    [[nodiscard]] outcome<bdev_channel> open_leg_channel(unsigned k, block_count& offset,
+                                                         bdev& device);
     [[nodiscard]] redundant_channel* channel_here() noexcept;
     void post_failure(write_group& g) noexcept;
     void post_request(intent_request& r) noexcept;

@@ -50,7 +50,7 @@ leg_mask redundant_channel::apply(const channel_view& view) {
     leg_mask refused = 0;
     for_each_leg(view.writable, [&](unsigned k) {
         if (legs_[k].handle.is_open()) return;
-        auto opened = array_.open_leg_channel(k, legs_[k].offset);
+        auto opened = array_.open_leg_channel(k, legs_[k].offset, device());
         if (!opened) {
             refused |= leg_mask{1} << k;
             return;

@@ -62,7 +62,7 @@ outcome<> spread_channel::open(raid_array& array) {
     for (unsigned k = 0; k < slots_; ++k) {
         leg& l = legs_[k];
         block_count offset;
-        outcome<bdev_channel> opened = array.open_leg_channel(k, offset);
+        outcome<bdev_channel> opened = array.open_leg_channel(k, offset, device());
         if (!opened) return fail(std::move(opened.error()));
         l.handle = std::move(*opened);
         l.base = &l.handle.base();

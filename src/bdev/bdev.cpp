@@ -131,9 +131,35 @@ task<void> bdev::close() { co_return; }
 json::value bdev::information() const { return json::object(); }
 json::value bdev::configuration() const { return json::value(); }
 
-outcome<module_channel*> bdev::acquire_channel(bool feeds) {
+namespace {
+
+/// The layer whose channel is being made on this OS thread: what is opened meanwhile, it stands on.
+thread_local bdev* making = nullptr;
+
+struct making_guard {
+    explicit making_guard(bdev& layer) noexcept : above(std::exchange(making, &layer)) {}
+    making_guard(const making_guard&) = delete;
+    ~making_guard() { making = above; }
+    bdev* const above;
+};
+
+}  // namespace
+
+void bdev::note_base(const bdev& base) {
+    const std::lock_guard guard(bases_mutex_);
+    if (std::ranges::find(bases_, &base) == bases_.end()) bases_.push_back(&base);
+}
+
+bool bdev::stands_on_any(std::span<const bdev* const> bases) {
+    const std::lock_guard guard(bases_mutex_);
+    return std::ranges::find_first_of(bases_, bases) != bases_.end();
+}
+
+outcome<module_channel*> bdev::acquire_channel(bool feeds, bdev* layer) {
     thread* const here = thread::current();
     NACRE_ASSERT(here != nullptr);
+    if (layer == nullptr) layer = making;
+    if (feeds && layer != nullptr) layer->note_base(*this);
     // Held while the channel is made, so that a removal finds it among the channels to drain, or
     // comes first and is seen here. A layer takes the locks of what stands below, never upwards.
     const std::lock_guard guard(mutex_);
@@ -144,7 +170,10 @@ outcome<module_channel*> bdev::acquire_channel(bool feeds) {
         return slot.channel.get();
     }
     if (removed()) return fail(ENODEV, name() + ": has been removed");
-    auto made = make_channel();
+    auto made = [this] {
+        const making_guard guarded(*this);
+        return make_channel();
+    }();
     if (!made) return fail(std::move(made.error()));
     channels_.push_back({here, std::move(*made)});
     channels_.back().channel->handles_ = 1;

@@ -10,7 +10,7 @@
 //
 // What was under way before anybody took notes is known only by its number: in_flight_ less what
 // waits and what is noted here. That holds for what entered here; for what was forwarded here
-// before, a lock asks the channels above (bdev_registry::settle_above).
+// before, a lock asks the channels above (bdev::settle_above).
 #pragma once
 
 #include <deque>

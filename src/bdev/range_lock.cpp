@@ -226,17 +226,15 @@ task<result<>> bdev::install_range(locked_range range) {
     co_return result<>();
 }
 
-/// On the home thread. Of layers only how high they stand is known, so all that stand higher are
-/// asked: what their channels had under way, and may have forwarded, has come back when this ends.
+/// On the home thread. What the channels of the layers above had under way, and may have forwarded,
+/// has come back when this ends. Others are not asked: what they have under way may be waiting for
+/// whoever takes this lock.
 task<result<>> bdev::settle_above(across<bdev> device) {
     const auto powers_of = [](across<module_channel> c) {
         return across<channel_powers>(c->powers());
     };
     const auto release = [](across<bdev> d, across<module_channel> c) { d->release_channel(*c); };
-    std::vector<std::shared_ptr<bdev>> above;
-    for (const auto* all : {&device->registry_->devices_, &device->registry_->unnamed_})
-        for (const std::shared_ptr<bdev>& d : *all)
-            if (d->attributes().layers > device->attributes().layers) above.push_back(d);
+    std::vector<std::shared_ptr<bdev>> above = device->registry_->standing_on(*device);
     for (const std::shared_ptr<bdev>& d : above) {
         const across<bdev> upper(*d);
         std::vector<module_channel*> pinned = d->pin_channels();

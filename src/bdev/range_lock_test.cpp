@@ -288,6 +288,13 @@ TEST(bdev_range_lock, ends_with_the_device) { simulate(&check_removed); }
 
 // --- Layers -------------------------------------------------------------------------------------
 
+task<result<>> quiesce(bdev& d, holder& into) {
+    result<range_lock> lock = co_await d.quiesce();
+    into.has = lock.has_value();
+    if (lock) into.lock = std::move(*lock);
+    co_return result<>();
+}
+
 task<void> check_quiesce(bdev_registry& registry) {
     result<test_bdev*> made = co_await add_bdev(registry, attributes_of("t"));
     test_bdev& device = **made;
@@ -303,12 +310,6 @@ task<void> check_quiesce(bdev_registry& registry) {
     // for, though nobody took note of it when it passed.
     holder h;
     scope locks;
-    const auto quiesce = [](test_bdev& d, holder& into) -> task<result<>> {
-        result<range_lock> lock = co_await d.quiesce();
-        into.has = lock.has_value();
-        if (lock) into.lock = std::move(*lock);
-        co_return result<>();
-    };
     locks.spawn(quiesce(device, h));
     co_await settle();
     EXPECT_FALSE(h.has);
@@ -357,6 +358,54 @@ task<void> check_quiesce(bdev_registry& registry) {
 }
 
 TEST(bdev_range_lock, of_a_base_holds_back_the_layers_above) { simulate(&check_quiesce); }
+
+task<void> make_passthru(bdev_registry& registry, const char* uri) {
+    outcome<std::string> made = co_await create_from_uri(registry, uri);
+    EXPECT_TRUE(made) << made.error().message;
+}
+
+/// What a holder's first lock keeps waiting is nothing that its second one waits for; nor is what
+/// some other stack has under way.
+task<void> check_siblings(bdev_registry& registry) {
+    result<test_bdev*> made = co_await add_bdev(registry, attributes_of("a"));
+    test_bdev& first = **made;
+    made = co_await add_bdev(registry, attributes_of("b"));
+    test_bdev& second = **made;
+    co_await make_passthru(registry, "passthru:///pa?base=a");
+    co_await make_passthru(registry, "passthru:///pb?base=b");
+    co_await make_passthru(registry, "passthru:///ppb?base=pb");
+    user above_first(registry, "pa"), above_second(registry, "ppb");
+    std::vector<std::byte> buffer(512);
+    holder both[2];
+    scope asked, locks;
+    locks.spawn(quiesce(first, both[0]));
+    co_await settle();
+    EXPECT_TRUE(both[0].has);
+    asked.spawn(ask_and_note(above_first, 0, opcode::read, 3, 1, buffer.data()));
+    co_await settle();
+    EXPECT_TRUE(above_first.answers.empty()) << "it waits at the first one's door";
+    second.hold = true;
+    asked.spawn(ask_and_note(above_second, 0, opcode::read, 3, 1, buffer.data()));
+    co_await settle();
+    EXPECT_EQ(second.held.size(), 1U);
+    locks.spawn(quiesce(second, both[1]));
+    co_await settle();
+    EXPECT_FALSE(both[1].has) << "two layers up something is under way";
+    asked.spawn(ask_and_note(above_second, 1, opcode::read, 4, 1, buffer.data()));
+    co_await settle();
+    EXPECT_EQ(second.held.size(), 2U) << "the door is open until both layers have settled";
+    second.answer_held(0);
+    second.answer_held(0);
+    co_await settle();
+    EXPECT_TRUE(both[1].has);
+    co_await both[1].lock.release();
+    co_await both[0].lock.release();
+    result<> joined = co_await locks.join();
+    joined = co_await asked.join();
+    EXPECT_EQ(above_first.answers.size() + above_second.answers.size(), 3U);
+}
+
+TEST(bdev_range_lock, of_a_base_waits_for_what_stands_on_it_only) { simulate(&check_siblings); }
 
 // --- A model ------------------------------------------------------------------------------------
 

@@ -96,6 +96,23 @@ task<outcome<>> bdev_registry::let_go(std::shared_ptr<bdev> device) {
     co_return removed;
 }
 
+std::vector<std::shared_ptr<bdev>> bdev_registry::standing_on(const bdev& device) {
+    std::vector<std::shared_ptr<bdev>> left(devices_);
+    left.insert(left.end(), unnamed_.begin(), unnamed_.end());
+    std::vector<std::shared_ptr<bdev>> above;
+    std::vector<const bdev*> bases{&device};
+    for (std::size_t known = 0; known != bases.size();) {
+        known = bases.size();
+        std::erase_if(left, [&](const std::shared_ptr<bdev>& d) {
+            if (!d->stands_on_any(bases)) return false;
+            bases.push_back(d.get());
+            above.push_back(d);
+            return true;
+        });
+    }
+    return above;
+}
+
 outcome<> bdev_registry::set_aliases(bdev& device, std::vector<std::string> aliases) {
     for (const std::string& alias : aliases)
         if (bdev* const holder = find(alias); holder != nullptr && holder != &device)
@@ -278,8 +295,8 @@ void bdev_desc::close() noexcept {
     device_.reset();
 }
 
-outcome<bdev_channel> bdev_desc::open_channel() const {
-    auto channel = device_->acquire_channel(claim_ != claim::none || listener_ != nullptr);
+outcome<bdev_channel> bdev_desc::open_channel(bdev* layer) const {
+    auto channel = device_->acquire_channel(claim_ != claim::none || listener_ != nullptr, layer);
     if (!channel) return fail(std::move(channel.error()));
     return bdev_channel(*channel, device_, writable());
 }

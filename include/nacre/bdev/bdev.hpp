@@ -244,8 +244,10 @@ private:
         thread* home;
         std::unique_ptr<module_channel> channel;
     };
-    /// `feeds`: a layer that forwards ops to it.
-    [[nodiscard]] outcome<module_channel*> acquire_channel(bool feeds);
+    /// `feeds`: a layer that forwards ops to it; `layer`, or the one whose channel is being made.
+    [[nodiscard]] outcome<module_channel*> acquire_channel(bool feeds, bdev* layer);
+    void note_base(const bdev& base);
+    [[nodiscard]] bool stands_on_any(std::span<const bdev* const> bases);
     void release_channel(module_channel& channel) noexcept;
     /// Also adds what passed channels that are gone already to `closed`, once the pins stand.
     [[nodiscard]] std::vector<module_channel*> pin_channels(
@@ -283,6 +285,10 @@ private:
     bool limited_ = false;                                 // under the mutex: channels keep to it
     bool sampled_ = false;                                 // likewise: they are followed
     std::unique_ptr<lock_table> locks_;
+    // What its channels have forwarded to; never looked into, only compared. What a layer has left
+    // stays.
+    std::vector<const bdev*> bases_;
+    std::mutex bases_mutex_;          // guards them; nothing else is locked under it
     queue_samples queue_;             // home thread
     std::unique_ptr<scope> sampler_;  // likewise
     bool sampling_changes_ = false;

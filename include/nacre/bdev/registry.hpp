@@ -61,8 +61,9 @@ public:
     [[nodiscard]] bdev& device() const noexcept { return *device_; }
     [[nodiscard]] bool writable() const noexcept { return access_ == access::write; }
 
-    /// Any thread; the channel belongs to the calling one.
-    [[nodiscard]] outcome<bdev_channel> open_channel() const;
+    /// Any thread; the channel belongs to the calling one. `layer`: who forwards ops through it,
+    /// where it is not the bdev whose make_channel opens it.
+    [[nodiscard]] outcome<bdev_channel> open_channel(bdev* layer = nullptr) const;
 
     /// Keeps others from opening for writing. EPERM names who holds it; EBUSY: one claim a
     /// descriptor. Read_many_write_none and read_many_write_shared can have several holders: of
@@ -194,6 +195,8 @@ private:
     friend class bdev;
     friend class bdev_desc;
     task<outcome<>> remove_device(std::shared_ptr<bdev> device);
+    /// The layers above, and those above them: what has a channel, or had one, that forwards to it.
+    [[nodiscard]] std::vector<std::shared_ptr<bdev>> standing_on(const bdev& device);
     task<result<>> next_change();
 
     runtime& runtime_;

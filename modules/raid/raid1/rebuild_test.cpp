@@ -1,8 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include "modules/modules.hpp"
 #include "modules/raid/test_bed.hpp"
 
 namespace nacre::raid {
 namespace {
+
+task<result<>> read_once(const bdev_channel& channel, std::vector<std::byte>& buffer,
+                         unsigned& back) {
+    const iov_view view(buffer.data(), buffer.size());
+    result<> got = co_await channel.read(lba(3), view);
+    ++back;
+    co_return got;
+}
 
 TEST(raid1_rebuild, brings_a_removed_leg_up_to_date) {
     for (const bool with_superblock : {true, false}) {
@@ -31,6 +40,40 @@ TEST(raid1_rebuild, brings_a_removed_leg_up_to_date) {
         EXPECT_TRUE(bed.disks_equal(with_superblock ? data_at : 0));
         EXPECT_EQ(bed.version_on("a", 9, with_superblock ? data_at : 0), 3U);
     }
+}
+
+/// What was forwarded to a leg before the leg's own door watched is waited for also where channels
+/// of the array opened the leg later than themselves.
+TEST(raid1_rebuild, gives_a_leg_whose_quiesce_waits_for_what_the_array_forwarded) {
+    test_bed bed;
+    bed.live([](test_bed& b) -> task<void> {
+        co_await b.plug_and_create(false);
+        outcome<bdev_desc> desc = b.registry->open("r0", access::read);
+        outcome<bdev_channel> channel = desc->open_channel();
+        EXPECT_TRUE(channel);
+        outcome<> done = co_await b.module().remove_base("a");
+        EXPECT_TRUE(done);
+        co_await b.plug("c");
+        outcome<std::string> made =
+            co_await create_from_uri(*b.registry, "delay:///slow?base=c&avg_read_latency=1000000");
+        EXPECT_TRUE(made) << made.error().message;
+        done = co_await b.module().add_base("r0", "slow");
+        EXPECT_TRUE(done) << done.error().message;
+        co_await b.settle();
+        unsigned back = 0;
+        scope reading;
+        std::vector<std::byte> buffer(block_bytes);
+        for (int i = 0; i < 2; ++i) reading.spawn(read_once(*channel, buffer, back));
+        result<> slept = co_await sleep_for(10'000'000);
+        EXPECT_TRUE(slept);
+        EXPECT_EQ(back, 1U) << "the other one is on the slow leg";
+        result<range_lock> lock = co_await b.registry->find("slow")->quiesce();
+        EXPECT_TRUE(lock);
+        EXPECT_EQ(back, 2U);
+        co_await lock->release();
+        result<> joined = co_await reading.join();
+        EXPECT_TRUE(joined);
+    });
 }
 
 TEST(raid1_rebuild, takes_another_disk_in_the_place_of_a_lost_one) {
