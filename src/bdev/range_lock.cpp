@@ -188,6 +188,7 @@ task<result<>> bdev::install_range(locked_range range) {
             across<channel_powers> powers = co_await call_on(channel->home(), open_eyes, there);
             doors.push_back(powers);
         }
+        const std::lock_guard guard(mutex_);
         fed = fed || channel->fed_;
     }
     while (fed) {
