@@ -24,6 +24,9 @@ extent extent_of(const io_op& op, const bdev_attributes& a) noexcept {
         case opcode::read:
         case opcode::compare:
             return {.first = first, .end = first + op.blocks.value()};
+        case opcode::seek_data:
+        case opcode::seek_hole:  // they look as far as they must
+            return {.first = first, .end = UINT64_MAX};
         case opcode::write:
         case opcode::unmap:
         case opcode::write_zeroes:

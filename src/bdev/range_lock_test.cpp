@@ -56,15 +56,16 @@ task<void> check_holds(bdev_registry& registry) {
     spawn(12, opcode::read, 8, 4);
     spawn(13, opcode::compare, 9, 1);
     spawn(14, opcode::flush, 0, 0);
+    spawn(15, opcode::seek_data, 8, 0);
     co_await settle();
-    EXPECT_EQ(u.answers.size(), 5U);
+    EXPECT_EQ(u.answers.size(), 6U);
     for (const user::answer& a : u.answers) EXPECT_GE(a.id, 10U);
     EXPECT_EQ(u.channel.base().in_flight(), 6U);
     device.seen.clear();
     co_await h.lock.release();
     EXPECT_FALSE(h.lock.held());
     result<> joined = co_await asked.join();
-    EXPECT_EQ(u.answers.size(), 11U);
+    EXPECT_EQ(u.answers.size(), 12U);
     for (const user::answer& a : u.answers) EXPECT_EQ(a.errno_value, 0) << a.id;
     // In the order in which they came.
     const std::vector<opcode> order{opcode::write,        opcode::unmap,
@@ -80,12 +81,15 @@ task<void> check_holds(bdev_registry& registry) {
     spawn(0, opcode::read, 1, 1);
     spawn(1, opcode::copy, 20, 2);  // from block 0
     spawn(2, opcode::compare, 0, 1);
+    spawn(3, opcode::seek_data, 0, 0);
+    spawn(4, opcode::seek_hole, 1, 0);
     spawn(10, opcode::read, 2, 1);
+    spawn(11, opcode::seek_hole, 2, 0);
     co_await settle();
-    EXPECT_EQ(u.answers, (std::vector<user::answer>{{10, 0}}));
+    EXPECT_EQ(u.answers, (std::vector<user::answer>{{10, 0}, {11, 0}}));
     h.lock = range_lock();  // released in the background
     joined = co_await asked.join();
-    EXPECT_EQ(u.answers.size(), 4U);
+    EXPECT_EQ(u.answers.size(), 7U);
     // Nothing stays slow.
     result<> r = co_await ask(u.channel, opcode::write, 0, 1, buffer.data());
     EXPECT_TRUE(r);
