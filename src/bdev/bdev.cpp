@@ -185,7 +185,12 @@ outcome<module_channel*> bdev::acquire_channel(bool feeds, bdev* layer) {
     if (limited_) channel.powers().limit(limiter_.get());
     if (sampled_) channel.powers().sample(true);
     if (locks_ != nullptr)
-        locks_->for_each_standing([&](const locked_range& r) { channel.powers().lock(r); });
+        locks_->for_each_known([&](const lock_entry& e) {
+            if (e.is == lock_state::standing)
+                channel.powers().lock(e.range);
+            else
+                channel.powers().watch(e.range);
+        });
     return &channel;
 }
 

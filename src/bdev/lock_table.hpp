@@ -14,6 +14,7 @@ namespace nacre {
 
 enum class lock_state : std::uint8_t {
     waiting,
+    settling,   // its turn: channels are to watch what comes, and hold nothing back yet
     standing,   // channels are to hold ops back
     releasing,  // and now not any more
     ended,      // the bdev is going away
@@ -31,15 +32,15 @@ public:
     lock_entry& add(std::uint64_t first, std::uint64_t end, lock_kind kind);
     [[nodiscard]] lock_entry* find(std::uint64_t id) noexcept;
     void remove(std::uint64_t id);
-    /// Lets those stand that wait for nobody any more.
+    /// Lets those settle that wait for nobody any more.
     void grant();
     void end_all();
     [[nodiscard]] bool ended() const noexcept { return ended_; }
-    /// `visit(const locked_range&)` of those that stand.
+    /// `visit(const lock_entry&)` of those that channels know of.
     template <typename F>
-    void for_each_standing(F visit) const {
+    void for_each_known(F visit) const {
         for (const auto& e : entries_)
-            if (e->is == lock_state::standing) visit(e->range);
+            if (e->is == lock_state::settling || e->is == lock_state::standing) visit(*e);
     }
 
 private:

@@ -194,10 +194,15 @@ void channel_powers::end_pace() noexcept {
 
 // --- Locks --------------------------------------------------------------------------------------
 
-void channel_powers::lock(const locked_range& r) {
+void channel_powers::watch(const locked_range& r) {
     if (std::ranges::find(ranges, r.id, &locked_range::id) != ranges.end()) return;
     ranges.push_back(r);
     follow(1);
+}
+
+void channel_powers::lock(const locked_range& r) {
+    watch(r);
+    std::ranges::find(ranges, r.id, &locked_range::id)->shut = true;
 }
 
 void channel_powers::unlock(std::uint64_t id) noexcept {
@@ -222,7 +227,8 @@ void channel_powers::unlock_all() noexcept {
 bool channel_powers::held_by_lock(const io_op& op) const noexcept {
     if (ranges.empty()) return false;
     const extent e = extent_of(op, channel.device().attributes());
-    return std::ranges::any_of(ranges, [&](const locked_range& r) { return collides(e, r); });
+    return std::ranges::any_of(ranges,
+                               [&](const locked_range& r) { return r.shut && collides(e, r); });
 }
 
 bool channel_powers::clear_of(const locked_range& r) noexcept {

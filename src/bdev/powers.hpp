@@ -29,6 +29,7 @@ struct locked_range {
     std::uint64_t first;
     std::uint64_t end;  // behind the last block
     lock_kind kind;
+    bool shut = false;  // ops are held back; before that they are only watched
 };
 
 struct channel_powers {
@@ -77,6 +78,7 @@ struct channel_powers {
     void end_pace() noexcept;
 
     // Locks.
+    void watch(const locked_range& r);  // until it is unlocked
     void lock(const locked_range& r);
     void unlock(std::uint64_t id) noexcept;
     void unlock_all() noexcept;

@@ -47,7 +47,7 @@ void lock_table::grant() {
                 return before->range.first < e.range.end && e.range.first < before->range.end;
             });
         if (!free) continue;
-        e.is = lock_state::standing;
+        e.is = lock_state::settling;
         wake(e);
     }
 }
@@ -158,38 +158,31 @@ task<result<range_lock>> bdev::quiesce() {
     co_return lock;
 }
 
-/// Every channel holds back what comes; then what is under way comes back. Before that the layers
-/// above settle, so that what passed a door unseen has come back: with the doors shut already they
-/// would wait for what waits there.
+/// Every channel holds back what comes; then what is under way comes back. Before that they watch,
+/// and the layers above settle, so that what passed a door unseen has come back: with the doors
+/// shut already they would wait for what waits there. A channel that opens meanwhile watches, too.
 task<result<>> bdev::install_range(locked_range range) {
-    const auto open_eyes = [](across<module_channel> c) {
-        channel_powers& powers = c->powers();
-        powers.follow(1);
-        return across<channel_powers>(powers);
-    };
-    const auto install = [](across<bdev> d, across<channel_powers> powers, locked_range r) {
-        const std::lock_guard guard(d->mutex_);
-        // Not if the device has begun to go away meanwhile.
-        if (d->locks_->find(r.id)->is == lock_state::standing) powers->lock(r);
-    };
-    const auto release = [](across<bdev> d, across<module_channel> c) {
-        c->powers().follow(-1);
+    const auto watch = [](across<bdev> d, across<module_channel> c, locked_range r) {
+        {
+            const std::lock_guard guard(d->mutex_);
+            // Not if the device has begun to go away meanwhile.
+            if (d->locks_->find(r.id)->is == lock_state::settling) c->powers().watch(r);
+        }
         d->release_channel(*c);
     };
     const across<bdev> self(*this);
-    std::vector<module_channel*> pinned = pin_channels();
-    std::vector<across<channel_powers>> doors;
+    std::vector<module_channel*> watching = pin_channels();
     bool fed = false;
-    for (module_channel* channel : pinned) {
-        const across<module_channel> there(*channel);
-        if (&channel->home() == thread::current()) {
-            doors.push_back(open_eyes(there));
-        } else {
-            across<channel_powers> powers = co_await call_on(channel->home(), open_eyes, there);
-            doors.push_back(powers);
+    for (module_channel* channel : watching) {
+        {
+            const std::lock_guard guard(mutex_);
+            fed = fed || channel->fed_;
         }
-        const std::lock_guard guard(mutex_);
-        fed = fed || channel->fed_;
+        const across<module_channel> there(*channel);
+        if (&channel->home() == thread::current())
+            watch(self, there, range);
+        else
+            co_await call_on(channel->home(), watch, self, there, range);
     }
     while (fed) {
         join_handle<result<>> settling = registry_->home_.spawn(&bdev::settle_above, self);
@@ -197,16 +190,41 @@ task<result<>> bdev::install_range(locked_range range) {
         if (settled) break;
         co_await yield();  // lack of memory delays
     }
-    for (std::size_t i = 0; i < pinned.size(); ++i) {
-        if (&pinned[i]->home() == thread::current())
-            install(self, doors[i], range);
-        else
-            co_await call_on(pinned[i]->home(), install, self, doors[i], range);
+    {
+        // Channels that open from now on shut their doors themselves.
+        const std::lock_guard guard(mutex_);
+        lock_entry& entry = *locks_->find(range.id);
+        if (entry.is == lock_state::settling) entry.is = lock_state::standing;
+    }
+    result<> shut = co_await shut_doors(range);
+    co_return shut;
+}
+
+task<result<>> bdev::shut_doors(locked_range range) {
+    const auto shut = [](across<bdev> d, across<module_channel> c, locked_range r) {
+        channel_powers& powers = c->powers();
+        const std::lock_guard guard(d->mutex_);
+        if (d->locks_->find(r.id)->is == lock_state::standing) powers.lock(r);
+        return across<channel_powers>(powers);
+    };
+    const auto look = [](across<channel_powers> p, locked_range r) { return p->clear_of(r); };
+    const auto release = [](across<bdev> d, across<module_channel> c) { d->release_channel(*c); };
+    const across<bdev> self(*this);
+    std::vector<module_channel*> pinned = pin_channels();
+    std::vector<across<channel_powers>> doors;
+    for (module_channel* channel : pinned) {
+        const across<module_channel> there(*channel);
+        if (&channel->home() == thread::current()) {
+            doors.push_back(shut(self, there, range));
+        } else {
+            across<channel_powers> powers =
+                co_await call_on(channel->home(), shut, self, there, range);
+            doors.push_back(powers);
+        }
     }
     for (std::size_t i = 0; i < pinned.size(); ++i) {
         thread& home = pinned[i]->home();
         const across<module_channel> there(*pinned[i]);
-        const auto look = [](across<channel_powers> p, locked_range r) { return p->clear_of(r); };
         const bool here = &home == thread::current();
         bool clear = false;
         if (here)

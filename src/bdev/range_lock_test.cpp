@@ -411,6 +411,70 @@ task<void> check_siblings(bdev_registry& registry) {
 
 TEST(bdev_range_lock, of_a_base_waits_for_what_stands_on_it_only) { simulate(&check_siblings); }
 
+struct late_reader {
+    bdev_desc& desc;
+    unsigned answers = 0;
+};
+task<result<>> read_on_another_thread(across<late_reader> reader, unsigned times) {
+    outcome<bdev_channel> channel = reader->desc.open_channel();
+    if (!channel) co_return fail(channel.error().code);
+    std::vector<std::byte> buffer(512);
+    const iov_view into(buffer.data(), buffer.size());
+    for (unsigned i = 0; i < times; ++i) {
+        result<> r = co_await channel->read(lba(5), into);
+        if (!r) co_return r;
+        ++reader->answers;
+    }
+    co_return result<>();
+}
+
+/// A channel that opens while a lock settles: what it forwards is not kept waiting by the lock, but
+/// known to it.
+task<void> check_late_channel(bdev_registry& registry) {
+    result<test_bdev*> made = co_await add_bdev(registry, attributes_of("t"));
+    test_bdev& device = **made;
+    co_await make_passthru(registry, "passthru:///p?base=t");
+    co_await make_passthru(registry, "passthru:///pp?base=p");
+    user lower(registry, "p", access::read), upper(registry, "pp");
+    std::vector<std::byte> buffer(512);
+    device.hold = true;
+    scope asked, locks;
+    asked.spawn(ask_and_note(lower, 0, opcode::read, 3, 1, buffer.data()));
+    co_await settle();
+    holder h;
+    locks.spawn(quiesce(device, h));
+    co_await settle();
+    EXPECT_FALSE(h.has);
+    late_reader late{upper.desc};
+    thread& elsewhere = registry.host().make_thread("late", 0);
+    join_handle<result<>> reading =
+        elsewhere.spawn(&read_on_another_thread, across<late_reader>(late), 3U);
+    co_await settle();
+    EXPECT_EQ(device.held.size(), 2U) << "the door is open until the layers have settled";
+    device.answer_held(0);
+    co_await settle();
+    EXPECT_FALSE(h.has) << "the late one is under way";
+    for (int i = 0; i < 2; ++i) {  // the second one came while the layers were settling, too
+        EXPECT_EQ(device.held.size(), 1U);
+        if (!device.held.empty()) device.answer_held(0);
+        co_await settle();
+    }
+    EXPECT_TRUE(h.has);
+    EXPECT_EQ(late.answers, 2U);
+    EXPECT_TRUE(device.held.empty()) << "its third read waits";
+    result<> joined = co_await locks.join();
+    device.hold = false;
+    co_await h.lock.release();
+    joined = co_await reading;
+    EXPECT_TRUE(joined);
+    EXPECT_EQ(late.answers, 3U);
+    joined = co_await asked.join();
+}
+
+TEST(bdev_range_lock, lets_by_what_comes_on_a_new_channel_while_it_settles) {
+    simulate(&check_late_channel);
+}
+
 // --- A model ------------------------------------------------------------------------------------
 
 /// A bdev whose ops take their time, and which knows what is locked at the moment.

@@ -258,6 +258,7 @@ private:
                                                      std::shared_ptr<bdev> keep);
     [[nodiscard]] bool has_ended(const lock_entry& entry);
     [[nodiscard]] task<result<>> install_range(locked_range range);
+    [[nodiscard]] task<result<>> shut_doors(locked_range range);
     static task<result<>> settle_above(across<bdev> device);
     /// Before the layers above leave: nothing is held back any more, and what was fails.
     [[nodiscard]] task<void> end_powers();
