@@ -84,7 +84,8 @@ void module_channel::start_emulation(io_op& op, task<void> emulation) noexcept {
 task<void> module_channel::write_zeroes_by_writing(io_op& op) {
     const bdev_attributes& a = device_.attributes();
     const std::uint64_t boundary = a.split_boundary();
-    std::uint64_t piece_blocks = zero_piece_bytes / block_bytes_;
+    // At least one, which is longer with 64 KiB of data and metadata behind them.
+    std::uint64_t piece_blocks = std::max<std::uint64_t>(zero_piece_bytes / block_bytes_, 1);
     if (a.transfer_bytes_max != 0)
         piece_blocks =
             std::clamp<std::uint64_t>(a.transfer_bytes_max / block_bytes_, 1, piece_blocks);

@@ -65,6 +65,27 @@ TEST(bdev_emulation, writes_zeroes_within_the_limits_of_the_module) {
     simulate(&check_write_zeroes_limits);
 }
 
+/// Blocks of as many bytes as are written at a time, and metadata.
+task<void> check_write_zeroes_of_long_blocks(bdev_registry& registry) {
+    bdev_attributes a = attributes_of("t", 8, 65536 + 8, plain);
+    a.metadata_size = 8;
+    a.metadata_interleaved = true;
+    a.transfer_bytes_max = 1 << 20;
+    result<test_bdev*> made = co_await add_bdev(registry, a);
+    test_bdev& device = **made;
+    user u(registry);
+    std::fill(device.bytes.begin(), device.bytes.end(), std::byte{0xee});
+    result<> r = co_await u.channel.write_zeroes(lba(2), block_count(3));
+    EXPECT_TRUE(r);
+    EXPECT_EQ(device.seen, of(opcode::write, {{2, 1}, {3, 1}, {4, 1}}));
+    const auto kept = std::ranges::count(device.bytes, std::byte{0xee});
+    EXPECT_EQ(kept, 5 * (65536 + 8));
+}
+
+TEST(bdev_emulation, writes_zeroes_to_blocks_of_64_kib_and_metadata) {
+    simulate(&check_write_zeroes_of_long_blocks);
+}
+
 task<void> check_write_zeroes_failure(bdev_registry& registry) {
     result<test_bdev*> made = co_await add_bdev(registry, attributes_of("t", 400, 512, plain));
     test_bdev& device = **made;
