@@ -402,6 +402,30 @@ task<void> check_lending(bdev_registry& registry) {
 
 TEST(malloc_bdev, lend_their_own_memory_through_layers_too) { run(&check_lending); }
 
+/// A part has its own addresses.
+task<void> check_lent_part(bdev_registry& registry) {
+    outcome<std::string> made = co_await create_malloc(registry, options_of("m", 64, 512));
+    EXPECT_TRUE(made);
+    made = co_await create_from_uri(registry, "split:///?base=m&split_count=2");
+    EXPECT_TRUE(made) << made.error().message;
+    outcome<bdev_desc> desc = registry.open("mp1", access::write);
+    outcome<bdev_channel> channel = desc->open_channel();
+    result<lent_blocks> lent = co_await channel->lend(lba(5), block_count(2), populate::yes);
+    EXPECT_TRUE(lent);
+    if (!lent) co_return;
+    EXPECT_EQ(lent->first(), lba(5));
+    std::memset(lent->bytes().data(), 7, 1024);
+    result<> back = co_await lent->give_back(commit::yes);
+    EXPECT_TRUE(back);
+    std::byte there[512];
+    const iov_view in(there, sizeof there);
+    result<> read = co_await channel->read(lba(6), in);
+    EXPECT_TRUE(read);
+    EXPECT_EQ(there[511], std::byte{7});
+}
+
+TEST(malloc_bdev, are_lent_through_a_part_by_its_own_addresses) { run(&check_lent_part); }
+
 /// A lock of the disk waits for what was lent through a layer.
 task<void> lock_the_disk(bdev_registry& registry, bool& locked) {
     result<range_lock> lock =

@@ -34,7 +34,7 @@ enum class commit : bool { no, yes };
 /// The op behind lent_blocks; from the frame pool.
 struct block_loan : work {
     block_loan(lba first, block_count n, populate p) noexcept
-        : op(opcode::zcopy, first, n), populated(p == populate::yes) {}
+        : op(opcode::zcopy, first, n), lent(first), populated(p == populate::yes) {}
     block_loan(const block_loan&) = delete;
     block_loan& operator=(const block_loan&) = delete;
 
@@ -54,6 +54,7 @@ struct block_loan : work {
     };
 
     io_op op;
+    const lba lent;  // as the holder counts; layers change the op's
     const bool populated;
     bool committed = false;
     bool over = false;
@@ -76,7 +77,7 @@ public:
     [[nodiscard]] std::span<std::byte> bytes() const noexcept {
         return {loan_->op.data.data(), loan_->op.data.size()};
     }
-    [[nodiscard]] lba first() const noexcept { return loan_->op.first; }
+    [[nodiscard]] lba first() const noexcept { return loan_->lent; }
     /// They are not held any more, whatever this returns; unless it is ENOMEM and they still are:
     /// then it has done nothing.
     [[nodiscard]] task<result<>> give_back(commit c);
