@@ -173,10 +173,19 @@ void error_channel::go_wrong(io_op& op, const error_injection& how) noexcept {
     }
 }
 
+/// With metadata apart, where there are any: `data` are spoilt, or will be.
+struct spoilt_io : child_io {
+    spoilt_io(module_channel& base, const io_op& whole, const iov_view& data) noexcept
+        : child_io(base, whole.code, whole.first, data, whole.flags) {
+        op().flags |= whole.flags & io_op::flag_metadata;
+        op().metadata = whole.metadata;
+    }
+};
+
 task<void> error_channel::corrupt(io_op& op, std::uint64_t offset, std::byte value) {
     const std::size_t byte = offset % op.data.size();
     if (op.code == opcode::read) {
-        child_io read(base_, opcode::read, op.first, op.data, op.flags);
+        spoilt_io read(base_, op, op.data);
         const error status = co_await read;
         if (status.ok())
             op.data.slice(byte, 1).for_each([&](std::span<std::byte> range) { range[0] ^= value; });
@@ -192,7 +201,8 @@ task<void> error_channel::corrupt(io_op& op, std::uint64_t offset, std::byte val
     const std::span<std::byte> bytes = copy->writable_unchecked();
     op.data.copy_to(bytes.data());
     bytes[byte] ^= value;
-    child_io write(base_, opcode::write, op.first, iov_view(bytes), op.flags);
+    const iov_view spoilt(bytes);
+    spoilt_io write(base_, op, spoilt);
     const error status = co_await write;
     op.complete(status);
 }

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <vector>
 
 #include "modules/malloc/malloc.hpp"
@@ -25,9 +26,10 @@ void simulate(task<void> (*test)(bdev_registry&), unsigned reactors = 1) {
     EXPECT_TRUE(swept) << swept.error().message;
 }
 
-task<void> make_error(bdev_registry& registry) {
+task<void> make_error(bdev_registry& registry, std::uint32_t md_size = 0) {
     malloc_options m;
     m.name = "m";
+    m.md_size = md_size;
     m.num_blocks = 32768;
     m.uuid = *uuid::parse("22b5352d-a22d-4c68-84d9-614d347073c9");
     outcome<std::string> made = co_await create_malloc(registry, std::move(m));
@@ -161,6 +163,31 @@ task<void> check_corruption(bdev_registry& registry) {
 }
 
 TEST(error_bdev, corrupts_a_byte_and_tells_nobody) { simulate(&check_corruption); }
+
+task<void> check_corruption_beside_metadata(bdev_registry& registry) {
+    co_await make_error(registry, 8);
+    bench b(registry);
+    std::array<std::byte, 8> written, found{};
+    written.fill(std::byte{0x5a});
+    for (const error_io_type io : {error_io_type::write, error_io_type::read}) {
+        error_injection i = injection(io, error_type::corrupt_data);
+        i.corrupt_value = 1;
+        outcome<> set = inject_error(registry, i);
+        EXPECT_TRUE(set);
+        b.block.assign(4096, std::byte{0x11});
+        result<> r = co_await b.channel.write_with_metadata(lba(3), b.view(), written);
+        EXPECT_TRUE(r);
+        found.fill(std::byte{0});
+        r = co_await b.channel.read_with_metadata(lba(3), b.view(), found);
+        EXPECT_TRUE(r);
+        EXPECT_EQ(b.block[0], std::byte{0x10});
+        EXPECT_EQ(found, written);
+    }
+}
+
+TEST(error_bdev, corrupts_data_and_leaves_their_metadata) {
+    simulate(&check_corruption_beside_metadata);
+}
 
 task<void> check_no_memory(bdev_registry& registry) {
     co_await make_error(registry);
