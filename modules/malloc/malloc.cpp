@@ -293,9 +293,14 @@ task<outcome<std::string>> create_malloc(bdev_registry& registry, malloc_options
         outcome<> fits = take_metadata_options(options, a);
         if (!fits) co_return fail(std::move(fits.error()));
     }
+    // Of a block, wherever its metadata lies.
+    const std::uint64_t stored =
+        a.block_size.value() + (options.md_interleave ? 0 : options.md_size);
+    if (stored != 0 && options.num_blocks > (UINT64_MAX >> 1) / stored)
+        co_return fail(EFBIG, fmt::format("{}: {} blocks of {} bytes are more than 2^63 bytes",
+                                          options.name, options.num_blocks, stored));
     dma_buffer memory, metadata;
-    if (options.num_blocks != 0 && options.block_size != 0 &&
-        options.num_blocks <= (UINT64_MAX >> 1) / options.block_size) {
+    if (options.num_blocks != 0 && stored != 0) {
         result<dma_buffer> allocated = dma_buffer::allocate(
             a.blocks * a.block_size, {.kind = memory_kind::huge, .numa_id = options.numa_id});
         if (!allocated && allocated.error().is(ENXIO))

@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "modules/malloc/zoned_malloc.hpp"
+#include "nacre/core/bytes.hpp"
 
 namespace nacre {
 namespace {
@@ -192,6 +193,12 @@ outcome<> take_metadata_options(const malloc_options& options, bdev_attributes& 
     if (std::ranges::find(sizes, options.md_size) == sizes.end())
         return fail(EINVAL, fmt::format("{}: md_size {} must be 8, 16, 32, 64 or 128", options.name,
                                         options.md_size));
+    // The registry looks later, when blocks have been marked by then.
+    if (options.block_size < 512 || options.block_size > 65536 ||
+        !is_power_of_two(options.block_size))
+        return fail(EINVAL,
+                    fmt::format("{}: block size {} must be a power of two from 512 to 65536",
+                                options.name, options.block_size));
     if (options.dif_type < 0 || options.dif_type > 3)
         return fail(EINVAL,
                     fmt::format("{}: dif_type {} must be 0 to 3", options.name, options.dif_type));

@@ -320,6 +320,17 @@ task<void> check_refusals(bdev_registry& registry) {
     bad.back().first.zone_size = 8;
     bad.emplace_back(options_of(8, true, 1), EINVAL);
     bad.back().first.block_size = 1000;
+    // Sizes whose products, or sums, are small again.
+    bad.emplace_back(options_of(128, true, 1), EINVAL);
+    bad.back().first.block_size = 1;
+    bad.back().first.num_blocks = 142998016075267842;
+    bad.emplace_back(options_of(128, true, 1), EINVAL);
+    bad.back().first.block_size = UINT32_MAX;
+    bad.back().first.num_blocks = 2;
+    for (const bool interleaved : {true, false}) {
+        bad.emplace_back(options_of(128, interleaved, 1), EFBIG);
+        bad.back().first.num_blocks = (UINT64_MAX >> 1) / 512;
+    }
     for (auto& [options, errno_value] : bad) {
         outcome<std::string> made = co_await create_malloc(registry, options);
         EXPECT_TRUE(!made && made.error().code.is(errno_value)) << errno_value;

@@ -20,9 +20,9 @@ outcome<> check_attributes(const bdev_attributes& a) {
     if (size < block_size_min || size > block_size_max || (size & (size - 1)) != 0)
         return fail(EINVAL, fmt::format("{}: block size {} must be a power of two from {} to {}",
                                         a.name, size, block_size_min, block_size_max));
-    if (a.blocks.value() > (UINT64_MAX >> 1) / size)
+    if (a.blocks.value() > (UINT64_MAX >> 1) / a.block_size.value())
         return fail(EFBIG, fmt::format("{}: {} blocks of {} bytes are more than 2^63 bytes", a.name,
-                                       a.blocks.value(), size));
+                                       a.blocks.value(), a.block_size.value()));
     if (a.layers != 0 && a.metadata_size != 0 && !a.passes_metadata)
         return fail(ENOTSUP, fmt::format("{}: {} cannot stand on a bdev whose blocks have metadata",
                                          a.name, a.product_name));
