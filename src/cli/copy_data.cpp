@@ -17,11 +17,6 @@
 namespace nacre::cli {
 namespace {
 
-bool all_zeros(std::span<const std::byte> bytes) noexcept {
-    return bytes.empty() || (bytes[0] == std::byte{0} &&
-                             std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
-}
-
 class bdev_end final : public copy_end {
 public:
     bdev_end(std::string name, bdev_channel channel)
@@ -208,7 +203,7 @@ task<result<>> copier::one(std::span<std::byte> buffer, piece& p) {
     }
     const std::span<const std::byte> data = buffer.first(p.bytes);
     const std::uint64_t at = p.at - request_.skip + request_.seek;
-    const bool zeros = request_.skip_zeros && all_zeros(data);
+    const bool zeros = request_.skip_zeros && all_zero(data);
     result<> done;
     if (!zeros)
         done = co_await to_.write(at, data);
