@@ -15,7 +15,7 @@ import sys
 import tempfile
 import unittest
 
-from daemon import NACRE, nacre
+from daemon import NACRE, loop_device, nacre
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SPDK_IMAGE = os.path.join(HERE, "blobstore", "testdata", "lvstore-64m.img.gz")
@@ -152,6 +152,20 @@ class commands(store_test):
                              capture_output=True, check=True).stdout
         self.assertEqual(hashlib.sha256(out[:size]).hexdigest(), sha256(source))
         self.check()
+
+    def test_export_to_a_block_device_that_held_something(self):
+        self.init()
+        with open(self.path("source"), "wb") as out:
+            out.write(b"a" * 70000)
+            out.seek(2 << 20)
+            out.write(b"b" * 70000 + bytes((1 << 20) - 70000))
+        self.blob("import", self.path("source"), "vol")
+        with open(self.path("disk"), "wb") as out:
+            out.write(b"x" * (4 << 20))
+        device = loop_device(self, self.path("disk"))
+        self.blob("export", "vol", device)
+        with open(device, "rb") as there, open(self.path("source"), "rb") as source:
+            self.assertEqual(there.read(), source.read() + b"x" * (1 << 20))
 
     def test_import_from_a_pipe(self):
         self.init()

@@ -23,6 +23,17 @@ def nacre(*arguments, **options):
     return subprocess.run([NACRE, *arguments], capture_output=True, text=True, **options)
 
 
+def loop_device(test, path):
+    """A block device that is the file, until the test ends; skips it where none can be had."""
+    made = subprocess.run(["losetup", "--find", "--show", path], capture_output=True, text=True,
+                          timeout=30, check=False) if shutil.which("losetup") else None
+    if made is None or made.returncode != 0:
+        test.skipTest("loop devices need root, and losetup")
+    device = made.stdout.strip()
+    test.addCleanup(subprocess.run, ["losetup", "--detach", device], check=True, timeout=30)
+    return device
+
+
 class Daemon:
     """`nacre serve --json`, ready when the constructor returns. A context manager: ends it."""
 

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import unittest
 
-from daemon import NACRE, nacre
+from daemon import NACRE, loop_device, nacre
 
 MIB = 1 << 20
 
@@ -131,6 +131,16 @@ class dd(unittest.TestCase):
         self.dd("--ib", f"file://{self.path('disk')}", "--of", self.path("back"), "--bs", "1MiB",
                 "--sparse", "--count", "64")
         self.assertEqual(self.read("back"), whole)
+
+    def test_holes_are_zeros_of_a_block_device_whatever_it_held(self):
+        whole = self.holes()
+        with open(self.path("disk"), "wb") as out:
+            out.write(b"x" * (65 * MIB))
+        device = loop_device(self, self.path("disk"))
+        self.dd("--if", self.path("holes"), "--of", device, "--bs", "1MiB", "--sparse",
+                "--oflag", "dsync")
+        with open(device, "rb") as there:
+            self.assertEqual(there.read(), whole + b"x" * MIB)
 
     def test_append_and_the_flags_of_spdk(self):
         with open(self.path("log"), "wb") as out:

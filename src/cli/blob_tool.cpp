@@ -403,7 +403,6 @@ task<outcome<>> blob_tool::export_file(const blob_request& r) {
         request.chunk = chunk_bytes;
         request.depth = depth;
         request.sparse = request.skip_zeros = true;
-        request.output_zeros = (*to)->size().has_value();
         request.progress = [&line](std::uint64_t n, std::optional<std::uint64_t> all) {
             line.show(n, all, true);
         };

@@ -122,6 +122,10 @@ private:
         request_.progress(done_, all);
     }
 
+    [[nodiscard]] bool holds_zeros() const noexcept {
+        return request_.output_zeros || to_.reads_as_zeros();
+    }
+
     copy_end& from_;
     copy_end& to_;
     const copy_request& request_;
@@ -152,7 +156,7 @@ task<result<>> copier::skip_hole() {
     if (hole == 0) co_return result<>();
     const std::uint64_t at = next_ - request_.skip + request_.seek;
     next_ += hole;
-    if (!request_.output_zeros) {
+    if (!holds_zeros()) {
         result<> zeroed = co_await to_.zero(at, hole);
         if (!zeroed) {
             stop(to_, "cannot be zeroed", zeroed.error());
@@ -207,7 +211,7 @@ task<result<>> copier::one(std::span<std::byte> buffer, piece& p) {
     result<> done;
     if (!zeros)
         done = co_await to_.write(at, data);
-    else if (!request_.output_zeros)
+    else if (!holds_zeros())
         done = co_await to_.zero(at, data.size());
     if (!done) {
         stop(to_, "cannot be written", done.error());

@@ -34,6 +34,8 @@ public:
     [[nodiscard]] virtual task<result<>> write(std::uint64_t at,
                                                std::span<const std::byte> from) = 0;
     [[nodiscard]] virtual task<result<>> zero(std::uint64_t at, std::uint64_t bytes) = 0;
+    /// What has not been written reads as zeros: then holes of the input need nothing.
+    [[nodiscard]] virtual bool reads_as_zeros() const noexcept { return false; }
     /// The first byte at or after `at` that may be no hole; UINT64_MAX: none.
     [[nodiscard]] virtual task<result<std::uint64_t>> next_data(std::uint64_t at) = 0;
     /// All has been written, up to `end`.
@@ -64,7 +66,7 @@ struct copy_request {
     unsigned depth = 2;
     bool sparse = false;        ///< looks for holes of the input
     bool skip_zeros = false;    ///< chunks of zeros are zeroed, not written
-    bool output_zeros = false;  ///< the output holds zeros: then holes need nothing
+    bool output_zeros = false;  ///< the output holds zeros, as reads_as_zeros() says of some
     copy_progress_line progress{};
 };
 

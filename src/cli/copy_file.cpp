@@ -20,12 +20,14 @@ namespace {
 
 class file_end final : public copy_end {
 public:
-    file_end(std::string name, int fd, std::optional<std::uint64_t> size, bool own)
-        : copy_end(std::move(name)), fd_(fd), size_(size), own_(own) {}
+    /// `cut`: nothing is in it where it is written.
+    file_end(std::string name, int fd, std::optional<std::uint64_t> size, bool own, bool cut)
+        : copy_end(std::move(name)), fd_(fd), size_(size), own_(own), cut_(cut) {}
     ~file_end() override {
         if (own_) ::close(fd_);
     }
     [[nodiscard]] std::optional<std::uint64_t> size() const noexcept override { return size_; }
+    [[nodiscard]] bool reads_as_zeros() const noexcept override { return cut_; }
 
     task<result<std::size_t>> read(std::uint64_t at, std::span<std::byte> into) override {
         std::size_t done = 0;
@@ -88,6 +90,7 @@ private:
     int fd_;
     std::optional<std::uint64_t> size_;
     bool own_;
+    bool cut_;
 };
 
 outcome<std::unique_ptr<copy_end>> failed(const std::string& path, const char* next) {
@@ -103,7 +106,7 @@ outcome<std::unique_ptr<copy_end>> open_file_end(const std::string& path,
     if (path == "-") {
         const int fd = o.write ? STDOUT_FILENO : STDIN_FILENO;
         return std::make_unique<file_end>(o.write ? "standard output" : "standard input", fd,
-                                          std::nullopt, false);
+                                          std::nullopt, false, false);
     }
     const int how = o.write ? O_RDWR | ((o.flags & O_DIRECTORY) == 0 ? O_CREAT : 0) : O_RDONLY;
     int fd = ::open(path.c_str(), how | O_CLOEXEC | o.flags, 0666);
@@ -115,11 +118,12 @@ outcome<std::unique_ptr<copy_end>> open_file_end(const std::string& path,
                                     : "check the path and its permissions");
     struct stat is{};
     std::optional<std::uint64_t> size;
+    bool cut = false;
     const bool known = ::fstat(fd, &is) == 0;
     if (known && S_ISREG(is.st_mode)) {
         size = static_cast<std::uint64_t>(is.st_size);
-        if (o.write && (o.flags & O_APPEND) == 0 && *size > o.keep &&
-            ::ftruncate(fd, static_cast<off_t>(o.keep)) != 0) {
+        cut = o.write && (o.flags & O_APPEND) == 0;
+        if (cut && *size > o.keep && ::ftruncate(fd, static_cast<off_t>(o.keep)) != 0) {
             ::close(fd);
             return failed(path, "it cannot be cut to length");
         }
@@ -132,7 +136,7 @@ outcome<std::unique_ptr<copy_end>> open_file_end(const std::string& path,
         return failed(path, "name a file");
     }
     if (o.write && (o.flags & O_APPEND) != 0) size.reset();  // from first to last, at its end
-    return std::make_unique<file_end>(path, fd, size, true);
+    return std::make_unique<file_end>(path, fd, size, true, cut);
 }
 
 }  // namespace nacre::cli

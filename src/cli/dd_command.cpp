@@ -177,8 +177,6 @@ task<outcome<copy_figures>> dd_work::copy(bdev_registry& registry) {
     r.chunk = unit_;
     r.depth = a_.depth;
     r.sparse = a_.sparse;
-    // A file was cut to --seek: what is not written reads as zeros.
-    r.output_zeros = !a_.output_file.empty() && to_->size().has_value();
     r.progress = [this](std::uint64_t done, std::optional<std::uint64_t> all) {
         line_.show(done, all, true);
     };
