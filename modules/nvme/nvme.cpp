@@ -282,7 +282,8 @@ bdev_attributes attributes_of(const nvme_options& o, const inspection& found, st
     a.metadata_size = n.metadata_size;
     a.write_cache = c.has_write_cache;
     a.operations = bit(opcode::read) | bit(opcode::write) | bit(opcode::flush) | raw_opcodes;
-    if (c.compares) a.operations |= bit(opcode::compare);
+    // Compare compares metadata as well, and what is compared by op brings none.
+    if (c.compares && n.metadata_size == 0) a.operations |= bit(opcode::compare);
     if (found.identity.set != nvme::command_set::zoned) {
         if (c.deallocates) a.operations |= bit(opcode::unmap);
         if (c.writes_zeroes) a.operations |= bit(opcode::write_zeroes);

@@ -137,6 +137,13 @@ task<void> check_metadata(bdev_registry& registry) {
     EXPECT_TRUE(done);
     EXPECT_EQ(data.back(), std::byte{5});
     EXPECT_EQ(beside.back(), std::byte{6});
+    // A compare brings none either, and is of the data.
+    done = co_await channel->compare(lba(10), const_iov_view(data.data(), data.size()));
+    EXPECT_TRUE(done);
+    data.back() ^= std::byte{1};
+    done = co_await channel->compare(lba(10), const_iov_view(data.data(), data.size()));
+    EXPECT_TRUE(!done && done.error().is(EILSEQ));
+    data.back() ^= std::byte{1};
     // One that brings no metadata writes zeros there, and reads past them.
     done = co_await channel->write(lba(11), const_iov_view(data.data(), 4096));
     EXPECT_TRUE(done);
