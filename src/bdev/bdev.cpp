@@ -264,7 +264,7 @@ rate_limits bdev::assigned_rate_limits() const noexcept {
     return limiter_ == nullptr ? rate_limits() : limiter_->limits();
 }
 
-task<std::uint64_t> bdev::measure_depth(bool sampled) {
+task<result<std::uint64_t>> bdev::measure_depth(bool sampled) {
     const auto look = [](across<bdev> d, across<module_channel> c, bool on) {
         c->powers().sample(on);
         const std::uint64_t depth = c->powers().depth();
@@ -292,7 +292,9 @@ task<void> bdev::sample_queue(std::uint64_t period_us) {
     while (true) {
         result<> slept = co_await sleep_for(ns);
         if (!slept) co_return;
-        queue_.depth = co_await measure_depth(true);
+        result<std::uint64_t> depth = co_await measure_depth(true);
+        if (!depth) continue;  // no memory now
+        queue_.depth = *depth;
         if (queue_.depth == 0) continue;
         queue_.io_time += period_us;
         queue_.weighted_io_time += period_us * queue_.depth;
@@ -314,9 +316,19 @@ task<void> bdev::set_queue_sampling(std::uint64_t period_us) {
     // It may be asking the channels still.
     [[maybe_unused]] result<> ended = co_await sampler_->join();
     sampler_ = std::make_unique<scope>();
-    std::uint64_t now = co_await measure_depth(period_us != 0);
-    (void)now;
-    if (period_us != 0) sampler_->spawn(sample_queue(period_us));
+    while (true) {
+        result<std::uint64_t> now = co_await measure_depth(period_us != 0);
+        if (now) break;
+        co_await yield();  // lack of memory delays
+    }
+    while (period_us != 0) {
+        task<void> sampling = sample_queue(period_us);
+        if (sampling.valid()) {
+            sampler_->spawn(std::move(sampling));
+            break;
+        }
+        co_await yield();
+    }
     sampling_changes_ = false;
 }
 

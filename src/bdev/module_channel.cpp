@@ -171,8 +171,11 @@ void module_channel::descend(io_op& op) noexcept {
             powers_->wait_in(powers_->locked, op);
             return;
         }
-        powers_->take_note(op,
-                           piece ? channel_powers::noted::presence : channel_powers::noted::range);
+        const auto what = piece ? channel_powers::noted::presence : channel_powers::noted::range;
+        if (!powers_->take_note(op, what)) {
+            op.complete(error::posix(ENOMEM));  // it comes again
+            return;
+        }
     }
     if (entered)
         dispatch(op);

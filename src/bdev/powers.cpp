@@ -7,6 +7,7 @@
 #include "nacre/bdev/bdev.hpp"
 #include "nacre/bdev/block_loan.hpp"
 #include "nacre/bdev/nvme_command.hpp"
+#include "nacre/runtime/frame_pool.hpp"
 
 namespace nacre {
 namespace {
@@ -254,13 +255,11 @@ void channel_powers::sample(bool on) noexcept {
     follow(on ? 1 : -1);
 }
 
-void channel_powers::take_note(io_op& op, noted what) noexcept {
-    if (spare.empty()) {
-        spare.push_back(&memory.emplace_back());
-        spare.reserve(memory.size());  // so that coming back allocates nothing
-    }
-    note& n = *spare.back();
-    spare.pop_back();
+bool channel_powers::take_note(io_op& op, noted what) noexcept {
+    // Of a pool, so that this and the coming back are cheap.
+    void* const memory = frame_pool::allocate(sizeof(note));
+    if (memory == nullptr) return false;
+    note& n = *::new (memory) note;
     const extent e = what == noted::range ? extent_of(op, channel.device().attributes()) : extent();
     n.powers = this;
     n.own = &op.entry() == &channel;
@@ -272,6 +271,7 @@ void channel_powers::take_note(io_op& op, noted what) noexcept {
     notes.push_back(n);
     ++(n.own ? own_notes : other_notes);
     op.push_layer<&came_back>(&n);
+    return true;
 }
 
 hook_verdict channel_powers::came_back(io_op&, void* context) noexcept {
@@ -279,7 +279,8 @@ hook_verdict channel_powers::came_back(io_op&, void* context) noexcept {
     channel_powers& self = *n.powers;
     static_cast<list_hook&>(n).unlink();
     --(n.own ? self.own_notes : self.other_notes);
-    self.spare.push_back(&n);
+    n.~note();
+    frame_pool::deallocate(&n, sizeof(note));
     self.progress.notify_all();
     return hook_verdict::done;
 }

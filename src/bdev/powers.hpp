@@ -13,7 +13,6 @@
 // before, a lock asks the channels above (bdev::settle_above).
 #pragma once
 
-#include <deque>
 #include <vector>
 
 #include "nacre/bdev/module_channel.hpp"
@@ -90,7 +89,8 @@ struct channel_powers {
     void follow(int by) noexcept;  // +1, -1: somebody wants notes to be taken
     void sample(bool on) noexcept;
     enum class noted : bool { presence, range };
-    void take_note(io_op& op, noted what) noexcept;
+    /// False: there is no memory for it.
+    [[nodiscard]] bool take_note(io_op& op, noted what) noexcept;
     [[nodiscard]] std::uint64_t unknown() const noexcept;
     [[nodiscard]] std::uint64_t depth() const noexcept;
     static hook_verdict came_back(io_op& op, void* context) noexcept;
@@ -114,8 +114,6 @@ struct channel_powers {
     std::uint64_t own_notes = 0;
     std::uint64_t other_notes = 0;
     intrusive_list<note> notes;
-    std::deque<note> memory;
-    std::vector<note*> spare;
     condition progress;  // something came back
 };
 

@@ -3,6 +3,7 @@
 // What passes a device is counted, once, by opcode; and the figures can be reset.
 #include "modules/malloc/malloc.hpp"
 #include "modules/modules.hpp"
+#include "nacre/runtime/frame_pool.hpp"
 #include "test_bdev.hpp"
 
 namespace nacre::test {
@@ -279,6 +280,50 @@ task<void> check_sampling(bdev_registry& registry) {
 }
 
 TEST(bdev_queue_depth, is_sampled_over_all_threads_and_layers) { simulate(&check_sampling, 3); }
+
+/// Without a frame but its own.
+task<result<>> read_one(user& u, std::span<std::byte> buffer) {
+    const iov_view into(buffer);
+    result<> r = co_await u.channel.read(lba(1), into);
+    u.answers.push_back({0, errno_of(r)});
+    co_return result<>();
+}
+
+task<void> check_sampling_without_memory(bdev_registry& registry) {
+    result<test_bdev*> made = co_await add_bdev(registry, attributes_of("t"));
+    test_bdev& device = **made;
+    user u(registry);
+    std::vector<std::byte> buffer(512);
+    unsigned failures = 0;
+    for (unsigned n = 1; n <= 4; ++n) {
+        task<void> starting = device.set_queue_sampling(1'000);
+        frame_pool::fail_nth_allocation(n);
+        co_await std::move(starting);
+        failures += frame_pool::injected_failure_happened();
+        frame_pool::fail_nth_allocation(0);
+        device.hold = true;
+        scope asked;
+        // One of the first allocations is that of a note, the others are of samples.
+        asked.spawn(read_one(u, buffer));
+        frame_pool::fail_nth_allocation(n);
+        result<> slept = co_await sleep_for(10'500'000);
+        failures += frame_pool::injected_failure_happened();
+        frame_pool::fail_nth_allocation(0);
+        EXPECT_TRUE(slept);
+        EXPECT_EQ(device.queue().depth, 1U) << n;
+        device.hold = false;
+        while (!device.held.empty()) device.answer_held(0);
+        result<> joined = co_await asked.join();
+        EXPECT_TRUE(joined);
+        EXPECT_EQ(u.answers.back(), (user::answer{0, 0}));
+        co_await device.set_queue_sampling(0);
+    }
+    EXPECT_GE(failures, 4U);
+}
+
+TEST(bdev_queue_depth, is_sampled_where_memory_lacks_for_a_moment) {
+    simulate(&check_sampling_without_memory);
+}
 
 }  // namespace
 }  // namespace nacre::test

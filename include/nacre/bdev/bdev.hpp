@@ -264,7 +264,7 @@ private:
     [[nodiscard]] task<void> end_powers();
     [[nodiscard]] task<void> apply_limits(bool on);
     /// Also tells every channel whether it is followed for that.
-    [[nodiscard]] task<std::uint64_t> measure_depth(bool sampled);
+    [[nodiscard]] task<result<std::uint64_t>> measure_depth(bool sampled);
     [[nodiscard]] task<void> sample_queue(std::uint64_t period_us);
 
     bdev_attributes attributes_;
