@@ -18,28 +18,26 @@ constexpr unsigned releases_together = 256;
 
 }  // namespace
 
-task<result<>> blob_engine::allocate(across<blob_node> of, std::uint64_t index) {
+task<result<std::uint32_t>> blob_engine::allocate(across<blob_node> of, std::uint64_t index) {
     blob_node& node = *of;
     if (read_only_) co_return fail(EROFS);
-    if ((*node.map)[index] != 0) co_return result<>();
+    if (const std::uint32_t cluster = (*node.map)[index]; cluster != 0) co_return cluster;
     const auto known = node.allocations.find(index);
     if (known != node.allocations.end()) {
         const std::shared_ptr<pending_allocation> other = known->second;
         result<> done = co_await other->done.wait();
-        if (!done) co_return done;
-        if (other->status.failed()) co_return fail(other->status);
-        co_return result<>();
+        if (!done) co_return fail(done.error());
+        co_return other->cluster;
     }
     auto mine = std::make_shared<pending_allocation>();
     node.allocations.emplace(index, mine);
-    result<> allocated = co_await allocate_new(node, index);
-    if (!allocated) mine->status = allocated.error();
+    mine->cluster = co_await allocate_new(node, index);
     node.allocations.erase(index);
     mine->done.set();
-    co_return allocated;
+    co_return mine->cluster;
 }
 
-task<result<>> blob_engine::allocate_new(blob_node& node, std::uint64_t index) {
+task<result<std::uint32_t>> blob_engine::allocate_new(blob_node& node, std::uint64_t index) {
     claims claimed(*this);
     bool copied = false;
     std::uint32_t cluster = 0;
@@ -48,7 +46,7 @@ task<result<>> blob_engine::allocate_new(blob_node& node, std::uint64_t index) {
         if (!c) co_return fail(ENOSPC);
         cluster = *c;
         result<> filled = co_await fill(node, index, cluster, copied);
-        if (!filled) co_return filled;
+        if (!filled) co_return fail(filled.error());
     } else {
         result<std::uint32_t> zeroed = co_await take_zeroed();
         if (!zeroed) co_return fail(zeroed.error());
@@ -62,10 +60,11 @@ task<result<>> blob_engine::allocate_new(blob_node& node, std::uint64_t index) {
             claimed.keep();
         else if (entry.maybe_on_disk)
             claimed.hold_back(node);
-        co_return put;
+        if (!put) co_return fail(put.error());
+        co_return cluster;
     }
     result<> locked = co_await node.chain.lock();
-    if (!locked) co_return locked;
+    if (!locked) co_return fail(locked.error());
     const unlock_guard guard(node.chain);
     blob_format::blob_metadata next = node.meta;
     next.rle_map = node.map->copy();
@@ -77,7 +76,7 @@ task<result<>> blob_engine::allocate_new(blob_node& node, std::uint64_t index) {
     }
     claimed.keep();
     node.map->set(index, cluster);
-    co_return result<>();
+    co_return cluster;
 }
 
 /// What the blob's parents have there, or zeros.

@@ -59,6 +59,12 @@ task<outcome<>> blob_engine::change_parent(blob_node& node, blob_metadata next,
     co_return outcome<>();
 }
 
+task<result<>> blob_engine::allocate_only(blob_node& node, std::uint64_t index) {
+    result<std::uint32_t> there = co_await allocate(across<blob_node>(node), index);
+    if (!there) co_return fail(there.error());
+    co_return result<>();
+}
+
 /// Several at a time; ENOSPC before anything is taken.
 task<outcome<>> blob_engine::allocate_all(blob_node& node,
                                           const std::vector<std::uint64_t>& indexes,
@@ -72,7 +78,7 @@ task<outcome<>> blob_engine::allocate_all(blob_node& node,
     result<> done;
     for (std::size_t i = 0; i < indexes.size() && done;) {
         for (std::size_t n = 0; n < copies_at_a_time && i < indexes.size(); ++n, ++i)
-            copies.spawn(allocate(across<blob_node>(node), indexes[i]));
+            copies.spawn(allocate_only(node, indexes[i]));
         done = co_await copies.join();
         progress.done = i;
     }

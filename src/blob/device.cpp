@@ -51,7 +51,8 @@ private:
 
     /// It crosses the end of a cluster. Runs of clusters that lie behind each other go in one. The
     /// pieces do not pass the doors of the channel again: who waits there for the op to come back
-    /// would wait for ever.
+    /// would wait for ever. Of each cluster the map is looked at once: an unmap may take it away at
+    /// any time, but nobody else gets it before the op has ended.
     task<void> carry_out_in_pieces(io_op& op) {
         error status;
         for (std::uint64_t done = 0; done < op.blocks.value() && status.ok();) {
@@ -66,17 +67,17 @@ private:
                 n = std::min(left, n + units_);
             const iov_view data =
                 op.data.empty() ? iov_view() : op.data.slice(done * op_bytes(), n * op_bytes());
-            result<> carried = co_await carry_out_piece(op, lba(at), n, data);
+            result<> carried = co_await carry_out_piece(op, cluster, lba(at), n, data);
             if (!carried) status = carried.error();
             done += n;
         }
         op.complete(status);
     }
 
-    /// Of one cluster, or of clusters that are allocated in a row.
-    task<result<>> carry_out_piece(const io_op& op, lba at, std::uint64_t n, iov_view data) {
+    /// Of one cluster, or of clusters that are allocated in a row from `cluster` on.
+    task<result<>> carry_out_piece(const io_op& op, std::uint32_t cluster, lba at, std::uint64_t n,
+                                   iov_view data) {
         const std::uint64_t index = at.value() / units_;
-        std::uint32_t cluster = (*node_.map)[index];
         if (op.code != opcode::read && node_.read_only) co_return fail(EROFS);
         if (op.code == opcode::read && cluster == 0) {
             const ancestor from = ancestor_of(index);
@@ -94,10 +95,10 @@ private:
             op.code == opcode::unmap || (op.code == opcode::write_zeroes && !node_.has_backing());
         if (cluster == 0 && zeros) co_return result<>();
         if (cluster == 0) {
-            result<> there = co_await at_home<&blob_engine::allocate>(
+            result<std::uint32_t> there = co_await at_home<&blob_engine::allocate>(
                 node_.engine, across<blob_node>(node_), index);
-            if (!there) co_return there;
-            cluster = (*node_.map)[index];
+            if (!there) co_return fail(there.error());
+            cluster = *there;
         }
         if (op.code == opcode::unmap && n == units_ && can_give_back()) {
             result<bool> given = co_await at_home<&blob_engine::release>(
@@ -157,10 +158,10 @@ private:
     }
 
     task<void> allocate_first(io_op& op, std::uint64_t index) {
-        result<> there =
+        result<std::uint32_t> there =
             co_await at_home<&blob_engine::allocate>(node_.engine, across<blob_node>(node_), index);
         if (there)
-            forward_to(op, index, (*node_.map)[index]);
+            forward_to(op, index, *there);
         else
             op.complete(there.error());
     }

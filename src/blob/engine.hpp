@@ -140,8 +140,10 @@ public:
                                                across<copy_progress> progress);
 
     // allocate.cpp
-    /// The blob's cluster has one of the device when this ends.
-    [[nodiscard]] task<result<>> allocate(across<blob_node> node, std::uint64_t index);
+    /// The cluster of the device that the blob's has when this ends. It stays the caller's to write
+    /// to until its op has ended, though the map may have lost it by then: release() waits for
+    /// what is under way in the blob before somebody else gets it.
+    [[nodiscard]] task<result<std::uint32_t>> allocate(across<blob_node> node, std::uint64_t index);
     /// Unmap of a whole cluster: gives it back if that can be done now; otherwise false.
     [[nodiscard]] task<result<bool>> release(across<blob_node> node, std::uint64_t index);
 
@@ -189,7 +191,7 @@ private:
     [[nodiscard]] task<result<>> write_masks();
 
     // allocate.cpp
-    [[nodiscard]] task<result<>> allocate_new(blob_node& node, std::uint64_t index);
+    [[nodiscard]] task<result<std::uint32_t>> allocate_new(blob_node& node, std::uint64_t index);
     [[nodiscard]] task<result<>> fill(blob_node& node, std::uint64_t index, std::uint32_t cluster,
                                       bool& copied);
     [[nodiscard]] task<result<>> copy_external(external_base& from, std::uint64_t offset,
@@ -236,6 +238,7 @@ private:
     [[nodiscard]] task<outcome<>> change_parent(blob_node& node, blob_format::blob_metadata next,
                                                 std::shared_ptr<blob_node> parent,
                                                 std::shared_ptr<external_base> external);
+    [[nodiscard]] task<result<>> allocate_only(blob_node& node, std::uint64_t index);
     [[nodiscard]] task<outcome<>> allocate_all(blob_node& node,
                                                const std::vector<std::uint64_t>& indexes,
                                                copy_progress& progress);

@@ -69,7 +69,7 @@ struct extent_writer {
 
 struct pending_allocation {
     event done;
-    error status{};
+    result<std::uint32_t> cluster{0};
 };
 
 struct blob_node {
