@@ -180,6 +180,7 @@ task<outcome<std::shared_ptr<external_base>>> blob_engine::open_external(
     co_return std::make_shared<external_base>(std::move(*desc), identifier);
 }
 
+/// Waits for nothing.
 task<outcome<>> blob_engine::give_device(const std::shared_ptr<blob_node>& node) {
     if (node->device == nullptr) {
         auto device = std::make_shared<blob_device>(blob_device::attributes_of(*node), node);
@@ -200,6 +201,15 @@ task<outcome<blob>> blob_engine::open(blob_id id) {
     if (dead_) co_return fail(ENODEV, "the store's bdev is gone");
     outcome<std::shared_ptr<blob_node>> node = co_await open_locked(id);
     if (!node) co_return fail(std::move(node.error()));
+    if ((*node)->opens == 0) {
+        // What changes maps and parents has seen to it that nothing is under way in open blobs.
+        locked = co_await devices_.lock();
+        if (!locked) co_return fail(why(locked.error(), id, "open"));
+        devices_.unlock();
+    }
+    if (!records_.contains(id)) co_return fail(ENOENT, "blob " + to_string(id) + ": is gone");
+    if ((*node)->removing)
+        co_return fail(EBUSY, fmt::format("blob {}: is being removed", to_string(id)));
     outcome<> given = co_await give_device(*node);
     if (!given) co_return fail(std::move(given.error()));
     co_return blob(std::move(*node));
@@ -227,17 +237,23 @@ task<result<>> blob_engine::close_left() {
 
 task<result<>> blob_engine::close(node_handle handle) {
     const std::shared_ptr<blob_node> node = std::move(handle.node);
-    result<> locked = co_await opening_.lock();
-    if (!locked) co_return locked;
-    const unlock_guard guard(opening_);
     if (node->opens > 1) {
         --node->opens;
         --open_blobs_;
         co_return result<>();
     }
-    locked = co_await node->operation.lock();
+    // In this order: who removes a snapshot opens its clone while it holds the snapshot.
+    result<> locked = co_await node->operation.lock();
     if (!locked) co_return locked;
     const unlock_guard operation(node->operation);
+    locked = co_await opening_.lock();
+    if (!locked) co_return locked;
+    const unlock_guard guard(opening_);
+    if (node->opens > 1) {  // others have opened it meanwhile
+        --node->opens;
+        --open_blobs_;
+        co_return result<>();
+    }
     if (node->unsettled() && !dead_) {
         result<> settled = co_await settle(*node);
         if (!settled) to_settle_.push_back(node);

@@ -64,14 +64,16 @@ private:
     std::vector<std::uint32_t> clusters_;
 };
 
-/// Nothing is under way in some blobs while it is held.
+/// Nothing is under way in some blobs while it is held. With `standing`: and none gets a device.
 class quiet {
 public:
     quiet() noexcept = default;
+    [[nodiscard]] task<result<>> stand(shared_mutex& standing);
     [[nodiscard]] task<result<>> take(std::shared_ptr<blob_device> device);
     [[nodiscard]] task<result<>> release();
 
 private:
+    shared_mutex* standing_ = nullptr;
     std::vector<std::pair<std::shared_ptr<blob_device>, range_lock>> held_;
 };
 
@@ -234,6 +236,7 @@ private:
     [[nodiscard]] task<result<>> clear_marks(blob_node& snapshot);
     [[nodiscard]] task<result<>> clear_parents_marks(blob_node& node);
     [[nodiscard]] task<outcome<>> merge_into_clone(blob_node& snapshot, blob_node& clone);
+    [[nodiscard]] task<outcome<std::shared_ptr<blob_node>>> lock_only_clone(blob_id id);
     void set_record_parent(blob_id id, blob_id parent, bool external);
     [[nodiscard]] task<outcome<>> change_parent(blob_node& node, blob_format::blob_metadata next,
                                                 std::shared_ptr<blob_node> parent,
@@ -279,7 +282,8 @@ private:
     external_opener external_opener_;
     bool missing_external_ = false;
     mutex super_lock_;
-    mutex opening_;
+    mutex opening_;         // after a blob's `operation`, where somebody takes both
+    shared_mutex devices_;  // shared: none is made; after opening_
     mutex zeroing_;
     std::vector<std::uint32_t> zeroed_;  // in use by nobody, hold zeros durably
     std::uint64_t zeroed_batch_ = 1;

@@ -25,6 +25,12 @@ failure why(error e, blob_id id, const char* what) {
 
 // --- Quiet --------------------------------------------------------------------------------------
 
+task<result<>> quiet::stand(shared_mutex& standing) {
+    result<> locked = co_await standing.lock_shared();
+    if (locked) standing_ = &standing;
+    co_return locked;
+}
+
 task<result<>> quiet::take(std::shared_ptr<blob_device> device) {
     if (device->blocks().value() == 0) co_return result<>();
     result<range_lock> lock = co_await device->quiesce();
@@ -40,11 +46,15 @@ task<result<>> quiet::release() {
         co_await std::move(releasing);
         held_.pop_back();
     }
+    if (standing_ != nullptr) std::exchange(standing_, nullptr)->unlock_shared();
     co_return result<>();
 }
 
-/// The blob, and with descendants all that read through it; those nearer to it first.
+/// The blob, and with descendants all that read through it; those nearer to it first. Those that
+/// are not open cannot be opened until it ends.
 task<result<>> blob_engine::quiesce(blob_node& node, quiet& until, bool with_descendants) {
+    result<> standing = co_await until.stand(devices_);
+    if (!standing) co_return standing;
     std::vector<std::shared_ptr<blob_device>> devices;
     if (node.device != nullptr) devices.push_back(node.device);
     for (const auto& [id, weak] : nodes_) {
@@ -55,7 +65,8 @@ task<result<>> blob_engine::quiesce(blob_node& node, quiet& until, bool with_des
     }
     for (std::shared_ptr<blob_device>& device : devices) {
         result<> taken = co_await until.take(std::move(device));
-        if (!taken) co_return taken;
+        if (taken || taken.error().is(ENODEV)) continue;  // closed meanwhile
+        co_return taken;
     }
     co_return result<>();
 }
@@ -82,6 +93,7 @@ task<outcome<blob_id>> blob_engine::snapshot(blob_id of, std::vector<blob_xattr>
     result<> locked = co_await origin->operation.lock();
     if (!locked) co_return fail(why(locked.error(), of, "snapshot"));
     const unlock_guard guard(origin->operation);
+    if (!records_.contains(of)) co_return fail(ENOENT, "blob " + to_string(of) + ": is gone");
     ok = check_writable(*origin);
     if (!ok)
         co_return fail(EINVAL,
@@ -206,6 +218,42 @@ task<outcome<blob_id>> blob_engine::clone(blob_id of, std::vector<blob_xattr> xa
 
 // --- Removal ------------------------------------------------------------------------------------
 
+namespace {
+
+/// While it stands the blob cannot be opened.
+class removal_mark {
+public:
+    explicit removal_mark(blob_node& node) noexcept : node_(node) { node_.removing = true; }
+    removal_mark(const removal_mark&) = delete;
+    ~removal_mark() { node_.removing = false; }
+
+private:
+    blob_node& node_;
+};
+
+}  // namespace
+
+/// The one clone that reads through the snapshot, locked; none: null. More: EBUSY. Under the
+/// snapshot's operation mutex. Until a clone is locked it may go, get another parent, or become a
+/// snapshot's clone itself.
+task<outcome<std::shared_ptr<blob_node>>> blob_engine::lock_only_clone(blob_id id) {
+    while (true) {
+        const std::vector<blob_id> clones = records_[id].clones;
+        if (clones.empty()) co_return nullptr;
+        if (clones.size() > 1)
+            co_return fail(EBUSY, fmt::format("blob {}: {} clones read through it; inflate or "
+                                              "remove all but one",
+                                              to_string(id), clones.size()));
+        outcome<std::shared_ptr<blob_node>> clone = co_await open_node(clones.front());
+        if (!clone && records_[id].clones == clones) co_return clone;
+        if (!clone) continue;
+        result<> locked = co_await (*clone)->operation.lock();
+        if (!locked) co_return fail(why(locked.error(), id, "remove"));
+        if (records_[id].clones == clones) co_return clone;
+        (*clone)->operation.unlock();
+    }
+}
+
 task<outcome<>> blob_engine::remove(blob_id id) {
     outcome<> ok = check_writable();
     if (!ok) co_return ok;
@@ -217,32 +265,28 @@ task<outcome<>> blob_engine::remove(blob_id id) {
     result<> locked = co_await node->operation.lock();
     if (!locked) co_return fail(why(locked.error(), id, "remove"));
     const unlock_guard guard(node->operation);
-    const auto record = records_.find(id);
-    if (record == records_.end()) co_return fail(ENOENT, "blob " + to_string(id) + ": is gone");
-    const std::vector<blob_id> clones = record->second.clones;
+    if (!records_.contains(id)) co_return fail(ENOENT, "blob " + to_string(id) + ": is gone");
     if (node->opens != 0)
         co_return fail(EBUSY, fmt::format("blob {}: is open; close it first", to_string(id)));
-    if (clones.size() > 1)
-        co_return fail(EBUSY, fmt::format("blob {}: {} clones read through it; inflate or remove "
-                                          "all but one",
-                                          to_string(id), clones.size()));
+    // It cannot be opened from here on, and gets no clones. The one that it has may go.
+    const removal_mark removing(*node);
+    outcome<std::shared_ptr<blob_node>> only = co_await lock_only_clone(id);
+    if (!only) co_return fail(std::move(only.error()));
+    const std::shared_ptr<blob_node> clone = std::move(*only);
+    std::optional<unlock_guard<mutex>> other;
+    if (clone != nullptr) other.emplace(clone->operation);
     result<> clear = co_await erase_rest();
     if (clear) clear = co_await clear_parents_marks(*node);
     if (!clear) co_return fail(why(clear.error(), id, "remove"));
     std::vector<std::uint32_t> clusters = node->map->copy();
     std::vector<std::uint32_t> extent_pages = node->meta.extent_pages;
-    bool half_done = false;
-    if (!clones.empty()) {
-        outcome<std::shared_ptr<blob_node>> clone = co_await open_node(clones.front());
-        if (!clone) co_return fail(std::move(clone.error()));
-        locked = co_await (*clone)->operation.lock();
-        if (!locked) co_return fail(why(locked.error(), id, "remove"));
-        const unlock_guard other((*clone)->operation);
-        outcome<> merged = co_await merge_into_clone(*node, **clone);
+    const bool half_done = clone != nullptr;
+    if (clone != nullptr) {
+        outcome<> merged = co_await merge_into_clone(*node, *clone);
         if (!merged) co_return merged;
-        half_done = true;
-        for (std::uint64_t i = 0; i < clusters.size() && i < (*clone)->map->size(); ++i)
-            if (clusters[i] == (*(*clone)->map)[i]) clusters[i] = 0;
+        for (std::uint64_t i = 0; i < clusters.size() && i < clone->map->size(); ++i)
+            if (clusters[i] == (*clone->map)[i]) clusters[i] = 0;
+        other.reset();
     }
     result<> erased = co_await erase_root(id);
     if (!erased && !half_done) {

@@ -87,6 +87,7 @@ struct blob_node {
     std::shared_ptr<blob_device> device;  ///< while somebody has it open
     bdev_desc desc;
     unsigned opens = 0;
+    bool removing = false;  ///< it is not to be opened any more
 
     mutex operation;        ///< one metadata operation at a time; a parent's before its clone's
     unsigned releases = 0;  ///< clusters on their way back, which hold `operation` together

@@ -221,7 +221,7 @@ public:
 
     [[nodiscard]] task<blobstore_status> status() const;
     [[nodiscard]] task<outcome<blob_id>> create(blob_options options);
-    /// ENOENT; EINVAL: damaged, or of features unknown here.
+    /// ENOENT; EINVAL: damaged, or of features unknown here; EBUSY: it is being removed.
     [[nodiscard]] task<outcome<blob>> open(blob_id id);
     /// EBUSY: open, or more than one clone reads through it. A single clone takes over what it had.
     [[nodiscard]] task<outcome<>> remove(blob_id id);
