@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "device.hpp"
 #include "engine.hpp"
@@ -108,14 +109,28 @@ task<outcome<>> blob_engine::inflate(across<blob_node> of, across<copy_progress>
 
 task<outcome<>> blob_engine::decouple_parent(across<blob_node> of, across<copy_progress> progress) {
     blob_node& node = *of;
-    result<> locked = co_await node.operation.lock();
-    if (!locked) co_return fail(why(locked.error(), node.id, "decouple_parent"));
-    const unlock_guard guard(node.operation);
+    // A parent's lock comes before its clone's, and while it is held the parent's own parent stays
+    // what it is. Until both are held the blob may get another parent.
+    std::shared_ptr<blob_node> parent;
+    std::optional<unlock_guard<mutex>> above;
+    std::optional<unlock_guard<mutex>> guard;
+    while (!guard) {
+        parent = node.parent;
+        result<> locked;
+        if (parent != nullptr) locked = co_await parent->operation.lock();
+        if (!locked) co_return fail(why(locked.error(), node.id, "decouple_parent"));
+        if (parent != nullptr) above.emplace(parent->operation);
+        locked = co_await node.operation.lock();
+        if (!locked) co_return fail(why(locked.error(), node.id, "decouple_parent"));
+        guard.emplace(node.operation);
+        if (node.parent == parent) break;
+        guard.reset();
+        above.reset();
+    }
     outcome<> ok = check_writable(node);
     if (!ok || !node.meta.thin()) co_return ok;
     if (!node.has_backing())
         co_return fail(EINVAL, fmt::format("blob {}: has no parent", to_string(node.id)));
-    const std::shared_ptr<blob_node> parent = node.parent;
     std::vector<std::uint64_t> missing;
     for (std::uint64_t i = 0; i < node.map->size(); ++i) {
         const bool there = parent == nullptr || (i < parent->map->size() && (*parent->map)[i] != 0);
@@ -142,6 +157,9 @@ task<outcome<>> blob_engine::set_parent(across<blob_node> of, blob_id snapshot) 
     outcome<std::shared_ptr<blob_node>> opened = co_await open_node(snapshot);
     if (!opened) co_return fail(std::move(opened.error()));
     std::shared_ptr<blob_node> parent = std::move(*opened);
+    // Before its lock is taken: two blobs that are to become each other's would wait for ever.
+    if (!parent->meta.read_only())
+        co_return fail(EINVAL, fmt::format("blob {}: is not a snapshot", to_string(snapshot)));
     // A parent's lock comes before its clone's.
     result<> locked = co_await parent->operation.lock();
     if (!locked) co_return fail(why(locked.error(), node.id, "set_parent"));
@@ -159,8 +177,8 @@ task<outcome<>> blob_engine::set_parent(across<blob_node> of, blob_id snapshot) 
                                            to_string(snapshot)));
     if (!node.meta.thin())
         co_return fail(EINVAL, fmt::format("blob {}: is not thin", to_string(node.id)));
-    if (!parent->meta.read_only() || !records_.contains(snapshot))
-        co_return fail(EINVAL, fmt::format("blob {}: is not a snapshot", to_string(snapshot)));
+    if (!records_.contains(snapshot))
+        co_return fail(EINVAL, fmt::format("blob {}: is gone", to_string(snapshot)));
     for (const blob_node* p = parent.get(); p != nullptr; p = p->parent.get())
         if (p == &node)
             co_return fail(EINVAL, fmt::format("blob {}: reads through {}", to_string(snapshot),
