@@ -151,7 +151,10 @@ task<result<>> blob_engine::commit(blob_node& node, blob_metadata next) {
     node.meta = std::move(next);
     node.meta.rle_map.clear();  // the node has a map
     node.root_unsettled = false;
-    release_held(node);
+    if (node.holds_back()) {
+        result<> released = co_await release_held(node);
+        (void)released;  // kept until the node is settled
+    }
     co_return result<>();
 }
 
@@ -202,7 +205,10 @@ task<result<>> blob_engine::commit_map(blob_node& node, blob_metadata next,
     for (std::size_t slot = 0; slot < old.size(); ++slot)
         if (old[slot] != 0 && !kept[slot]) used_pages_.clear(old[slot]);
     node.unsettled_slots.clear();
-    release_held(node);
+    if (node.holds_back()) {
+        result<> released = co_await release_held(node);
+        (void)released;
+    }
     co_return done;
 }
 
@@ -217,7 +223,8 @@ task<result<>> blob_engine::settle(blob_node& node) {
         result<> written = co_await put_entry(node, again);
         if (!written) co_return written;
     }
-    co_return result<>();
+    result<> released = co_await release_held(node);
+    co_return released;
 }
 
 task<result<>> blob_engine::settle_root(blob_node& node) {
@@ -233,12 +240,22 @@ task<result<>> blob_engine::settle_root(blob_node& node) {
     co_return result<>();
 }
 
-void blob_engine::release_held(blob_node& node) {
-    if (node.unsettled()) return;
-    free_pages(node.held_pages);
-    free_clusters(node.held_clusters);
-    node.held_pages.clear();
-    node.held_clusters.clear();
+task<result<>> blob_engine::release_held(blob_node& node) {
+    if (node.must_rewrite()) co_return result<>();
+    // An entry that was written in place is not durable yet; and what is held back while this is
+    // under way is not covered by it.
+    const std::vector<std::uint32_t> pages = std::exchange(node.held_pages, {});
+    const std::vector<std::uint32_t> clusters = std::exchange(node.held_clusters, {});
+    result<> durable;
+    if (!pages.empty() || !clusters.empty()) durable = co_await flush();
+    if (durable) {
+        free_pages(pages);
+        free_clusters(clusters);
+    } else {
+        node.held_pages.insert(node.held_pages.end(), pages.begin(), pages.end());
+        node.held_clusters.insert(node.held_clusters.end(), clusters.begin(), clusters.end());
+    }
+    co_return durable;
 }
 
 task<result<>> blob_engine::erase_root(blob_id id) {
@@ -358,7 +375,10 @@ task<result<>> blob_engine::write_slot(blob_node& node, std::uint64_t slot) {
         e->maybe_on_disk = maybe;
         e->done = true;
     }
-    if (done) release_held(node);
+    if (done && node.holds_back()) {
+        result<> released = co_await release_held(node);
+        (void)released;
+    }
     w.writing = false;
     w.turn.notify_all();
     co_return done;

@@ -183,7 +183,8 @@ private:
     [[nodiscard]] task<result<>> settle_root(blob_node& node);
     [[nodiscard]] task<result<>> write_slot(blob_node& node, std::uint64_t slot);
     [[nodiscard]] task<result<>> put_entry(blob_node& node, extent_entry& entry);
-    void release_held(blob_node& node);
+    /// What failed writes may refer to, once all that was written after them is durable.
+    [[nodiscard]] task<result<>> release_held(blob_node& node);
     /// Removes the blob from the disk; what it had stays in use.
     [[nodiscard]] task<result<>> erase_root(blob_id id);
     /// Before anything that decides over other blobs: those that could not be erased are.

@@ -105,9 +105,13 @@ struct blob_node {
     [[nodiscard]] bool has_backing() const noexcept {
         return parent != nullptr || external != nullptr;
     }
-    [[nodiscard]] bool unsettled() const noexcept {
+    [[nodiscard]] bool must_rewrite() const noexcept {
         return root_unsettled || !unsettled_slots.empty();
     }
+    [[nodiscard]] bool holds_back() const noexcept {
+        return !held_pages.empty() || !held_clusters.empty();
+    }
+    [[nodiscard]] bool unsettled() const noexcept { return must_rewrite() || holds_back(); }
 };
 
 /// A node on its way to another thread.
