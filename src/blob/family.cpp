@@ -304,6 +304,9 @@ task<outcome<>> blob_engine::remove(blob_id id) {
         outcome<> none = co_await set_super_blob(blob_id::none);
         if (!none) log::warning("blob", none.error().message);
     }
+    // And what failed writes of it may have referred to.
+    extent_pages.insert(extent_pages.end(), node->held_pages.begin(), node->held_pages.end());
+    clusters.insert(clusters.end(), node->held_clusters.begin(), node->held_clusters.end());
     std::erase(extent_pages, 0U);
     std::erase(clusters, 0U);
     if (!erased) {

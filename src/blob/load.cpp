@@ -92,6 +92,17 @@ task<outcome<>> blob_engine::load(blobstore_load_options o) {
                                        std::uint64_t{super_.metadata.length} * super_.page_size)),
            .single = aligned_bytes(super_.page_size)};
     done = co_await scan_pages(s, clean ? &blobids : nullptr);
+    if (done && clean && !s.marked.empty()) {
+        // SPDK can leave such. What the blob that goes has is in the masks: they are counted again.
+        records_.clear();
+        findings_.clear();
+        used_pages_ = bit_allocator(super_.metadata.length);
+        used_clusters_ = bit_allocator(super_.clusters());
+        s.dirty = recovered_ = true;
+        s.marked.clear();
+        s.shrunk.clear();
+        done = co_await scan_pages(s, nullptr);
+    }
     if (done) done = co_await decide(s);
     if (!done) co_return done;
     if (s.shared != 0)
@@ -376,14 +387,11 @@ task<outcome<>> blob_engine::repair(scan& s) {
         co_return outcome<>();
     }
     for (const blob_id id : s.removed) {
-        // Its pages are free in the masks that were counted; of a clean store they are not.
         result<> erased = co_await erase_root(id);
         if (!erased)
             co_return fail(failure(erased.error(), fmt::format("{}: blob {} cannot be removed: {}",
                                                                base_.device().name(), to_string(id),
                                                                describe(erased.error()))));
-        if (s.dirty) continue;
-        recovered_ = true;
     }
     for (const auto& [id, map] : s.shrunk) {
         if (!records_.contains(id)) continue;
