@@ -174,14 +174,17 @@ task<outcome<blobstore>> blobstore::load(bdev_registry& registry, bdev_desc base
 }
 
 task<outcome<>> blobstore::unload() {
-    outcome<> done = co_await at_home<&blob_engine::unload>(*engine_);
-    if (done || !done.error().code.is(EBUSY)) engine_.reset();
-    co_return done;
+    while (true) {
+        outcome<> done = co_await at_home<&blob_engine::unload>(*engine_);
+        if (!engine_->is_loaded()) engine_.reset();
+        if (engine_ == nullptr || done.error().code.is(EBUSY)) co_return done;
+        co_await yield();  // lack of memory delays
+    }
 }
 
 task<outcome<>> blobstore::destroy() {
     outcome<> done = co_await at_home<&blob_engine::destroy>(*engine_);
-    if (done) engine_.reset();
+    if (!engine_->is_loaded()) engine_.reset();
     co_return done;
 }
 

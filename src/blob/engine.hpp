@@ -149,6 +149,8 @@ public:
     /// Unmap of a whole cluster: gives it back if that can be done now; otherwise false.
     [[nodiscard]] task<result<bool>> release(across<blob_node> node, std::uint64_t index);
 
+    [[nodiscard]] bool is_loaded() const noexcept { return loaded_; }
+
     // Any thread: constant once loaded, but for the size.
     [[nodiscard]] thread& home() const noexcept { return home_; }
     [[nodiscard]] bdev_registry& registry() const noexcept { return registry_; }

@@ -396,6 +396,10 @@ task<void> lvol_stores::close_store(store_ptr store) {
     }
     co_await close_volumes(*store);
     outcome<> unloaded = co_await store->blobs.unload();
+    while (store->blobs.is_loaded()) {
+        co_await yield();  // lack of memory delays
+        unloaded = co_await store->blobs.unload();
+    }
     if (!unloaded) log::error("lvol", fmt::format("{}: {}", store->name, unloaded.error().message));
     std::erase(stores_, store);
     store->gone.set();
@@ -419,9 +423,10 @@ task<outcome<>> lvol_stores::delete_store(std::string name) {
         }
     }
     outcome<> done = co_await store->blobs.destroy();
-    if (!done) {
+    while (store->blobs.is_loaded()) {
         outcome<> unloaded = co_await store->blobs.unload();
-        (void)unloaded;  // the first error is the one to tell
+        if (!unloaded)
+            co_await yield();  // lack of memory delays; the first error is the one to tell
     }
     std::erase(stores_, store);
     store->gone.set();

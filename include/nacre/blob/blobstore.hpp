@@ -213,7 +213,7 @@ public:
     [[nodiscard]] static task<outcome<blobstore>> load(bdev_registry& registry, bdev_desc base,
                                                        blobstore_load_options options);
     /// EBUSY while blobs are open. Marks it clean, if all went well; the store is gone in any case
-    /// but EBUSY.
+    /// but EBUSY, and ENOMEM while is_loaded(): then it could not be begun.
     [[nodiscard]] task<outcome<>> unload();
     /// Unloads, and there is no store any more. EBUSY.
     [[nodiscard]] task<outcome<>> destroy();
