@@ -206,8 +206,8 @@ task<result<bool>> blob_engine::release(across<blob_node> of, std::uint64_t inde
     const std::uint32_t cluster = (*node.map)[index];
     if (cluster == 0) co_return true;
     // Not beside an operation that looks at the whole map.
-    const bool now = node.meta.extent_table && !node.has_backing() && !read_only_ &&
-                     !node.allocations.contains(index) && node.device != nullptr &&
+    const bool now = node.meta.extent_table && node.meta.thin() && !node.has_backing() &&
+                     !read_only_ && !node.allocations.contains(index) && node.device != nullptr &&
                      begin_release(node);
     if (!now) co_return false;
     const auto found = nodes_.find(node.id);

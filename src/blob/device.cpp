@@ -20,7 +20,8 @@ public:
           handle_(std::move(base)),
           base_(handle_.base()),
           cluster_blocks_(node_.engine.blocks_per_cluster()),
-          unit_blocks_(node_.engine.super().io_unit_size / node_.engine.block_size()),
+          op_bytes_(node_.engine.io_unit_size()),
+          unit_blocks_(op_bytes_ / node_.engine.block_size()),
           units_(cluster_blocks_ / unit_blocks_),
           shift_(is_power_of_two(units_) ? static_cast<unsigned>(std::countr_zero(units_)) : 64) {}
 
@@ -119,7 +120,7 @@ private:
         return lba(cluster * cluster_blocks_ + (at.value() - index * units_) * unit_blocks_);
     }
     [[nodiscard]] bool can_give_back() const noexcept {
-        return !node_.has_backing() && node_.meta.thin();
+        return !node_.has_backing();  // and thin, as release() looks
     }
 
     /// To the same place in `cluster` of the base.
@@ -201,11 +202,11 @@ private:
         const std::size_t there = std::min<std::uint64_t>(data.size(), (all - first) * block);
         data.slice(there, data.size() - there).fill(std::byte{0});
         if (there == 0) co_return result<>();
-        if (external_of_ != &external) {
+        if (external_of_ != &device) {
             outcome<bdev_channel> opened = external.desc.open_channel();
             if (!opened) co_return fail(opened.error().code);
             external_ = std::move(*opened);
-            external_of_ = &external;
+            external_of_ = &device;
         }
         const iov_view part = data.slice(0, there);
         result<> done = co_await external_.read(lba(first), part);
@@ -245,18 +246,17 @@ private:
         op.complete();
     }
 
-    [[nodiscard]] std::uint64_t op_bytes() const noexcept {
-        return node_.engine.super().io_unit_size;
-    }
+    [[nodiscard]] std::uint64_t op_bytes() const noexcept { return op_bytes_; }
 
     blob_node& node_;
     bdev_channel handle_;
     module_channel& base_;
     const std::uint64_t cluster_blocks_;  // of the base
+    const std::uint64_t op_bytes_;        // an io unit
     const std::uint64_t unit_blocks_;     // of the base, in an io unit
     const std::uint64_t units_;           // in a cluster
     const unsigned shift_;                // 64: units_ is no power of two
-    external_base* external_of_ = nullptr;
+    bdev* external_of_ = nullptr;         // which external_ keeps alive
     bdev_channel external_;
 };
 

@@ -58,6 +58,8 @@ task<outcome<>> blob_engine::init(blobstore_options o) {
             failure(made.error().code, fmt::format("{}: {}", device.name(), made.error().message)));
     // What was there is gone first: a crash leaves no store, then an empty one.
     super_ = *made;
+    io_unit_size_ = super_.io_unit_size;
+    cluster_blocks_ = super_.cluster_size / block_size_;
     const aligned_bytes zeros(super_.page_size);
     result<> done = co_await write_bytes(0, zeros);
     if (done) done = co_await flush();
@@ -207,6 +209,9 @@ task<outcome<>> blob_engine::set_type(std::string type) {
 task<outcome<>> blob_engine::grow() {
     outcome<> ok = check_writable();
     if (!ok) co_return ok;
+    result<> done = co_await super_lock_.lock();
+    if (!done) co_return fail(why(done.error(), base_.device().name(), "grow"));
+    const unlock_guard guard(super_lock_);
     const std::uint64_t bytes = base_.device().size().value();
     if (bytes == super_.size) co_return ok;
     super_block next = super_;
@@ -219,9 +224,6 @@ task<outcome<>> blob_engine::grow() {
                                    base_.device().name(), next.clusters(), super_.clusters_max()));
     next.used_clusters.length =
         std::max(next.used_clusters.length, mask_pages(next.clusters(), super_.page_size));
-    result<> done = co_await super_lock_.lock();
-    if (!done) co_return fail(why(done.error(), base_.device().name(), "grow"));
-    const unlock_guard guard(super_lock_);
     done = co_await write_super(std::move(next));
     if (!done) co_return fail(why(done.error(), base_.device().name(), "grow"));
     marked_dirty_ = true;

@@ -156,9 +156,8 @@ public:
     [[nodiscard]] bdev_registry& registry() const noexcept { return registry_; }
     [[nodiscard]] bdev_desc& base() noexcept { return base_; }
     [[nodiscard]] std::uint32_t block_size() const noexcept { return block_size_; }
-    [[nodiscard]] std::uint64_t blocks_per_cluster() const noexcept {
-        return super_.cluster_size / block_size_;
-    }
+    [[nodiscard]] std::uint32_t io_unit_size() const noexcept { return io_unit_size_; }
+    [[nodiscard]] std::uint64_t blocks_per_cluster() const noexcept { return cluster_blocks_; }
     [[nodiscard]] const blob_format::super_block& super() const noexcept { return super_; }
 
 private:
@@ -276,6 +275,8 @@ private:
     bdev_desc base_;
     bdev_channel channel_;
     std::uint32_t block_size_ = 0;
+    std::uint32_t io_unit_size_ = 0;  // of super_, which is replaced as a whole
+    std::uint64_t cluster_blocks_ = 0;
     bool write_cache_ = false;
     blob_format::super_block super_;
     bit_allocator used_pages_;

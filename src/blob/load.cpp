@@ -63,6 +63,8 @@ task<outcome<>> blob_engine::read_super(const blobstore_load_options& o) {
         co_return fail(ENXIO, fmt::format("{}: super block: bstype is \"{}\", not \"{}\"", name,
                                           s->type, *o.type));
     super_ = std::move(*s);
+    io_unit_size_ = super_.io_unit_size;
+    cluster_blocks_ = super_.cluster_size / block_size_;
     co_return outcome<>();
 }
 
