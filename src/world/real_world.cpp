@@ -15,10 +15,13 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstring>
+#include <fstream>
 
 #include "nacre/core/assert.hpp"
 #include "numa_node.hpp"
@@ -44,6 +47,31 @@ std::string parent_of(const std::string& path) {
     const auto slash = path.find_last_of('/');
     if (slash == std::string::npos) return ".";
     return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+/// "process 1234 (db_bench)", as the kernel's list of locks has it, or "another user".
+std::string lock_holder(int fd) {
+    constexpr const char* unknown = "another user";
+    struct stat file{};
+    if (::fstat(fd, &file) != 0) return unknown;
+    std::ifstream locks("/proc/locks");
+    for (std::string line; std::getline(locks, line);) {
+        // "1: FLOCK  ADVISORY  WRITE 1234 fe:00:5678 0 EOF"; who waits has a "->" before FLOCK.
+        unsigned long long pid = 0;
+        unsigned long long inode = 0;
+        unsigned major = 0;
+        unsigned minor = 0;
+        if (std::sscanf(line.c_str(), "%*d: FLOCK %*s %*s %llu %x:%x:%llu", &pid, &major, &minor,
+                        &inode) != 4 ||
+            inode != file.st_ino || makedev(major, minor) != file.st_dev)
+            continue;
+        std::string name;
+        std::ifstream command(fmt::format("/proc/{}/comm", pid));
+        std::getline(command, name);
+        return name.empty() ? fmt::format("process {}", pid)
+                            : fmt::format("process {} ({})", pid, name);
+    }
+    return unknown;
 }
 
 }  // namespace
@@ -148,8 +176,8 @@ outcome<file_info> posix_world::inspect_file(int fd) {
 outcome<> posix_world::lock_file(int fd, bool exclusive) {
     if (::flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0) return {};
     const int error_number = errno == EWOULDBLOCK ? EBUSY : errno;
-    return fail(error_number,
-                error_number == EBUSY ? "locked by another user" : std::strerror(error_number));
+    return fail(error_number, error_number == EBUSY ? "locked by " + lock_holder(fd)
+                                                    : std::string(std::strerror(error_number)));
 }
 
 outcome<> posix_world::resize_file(int fd, std::uint64_t size_bytes) {
