@@ -30,6 +30,7 @@ ROOMS = {
     "serve": ["bdev", "compute", "blobfs", "zlfs"],
     "rpc": ["serve", "modules", "nvmf", "lvol", "chunk"],
     "app": ["rpc"],
+    "rocksdb": ["app"],
     "observe": ["app"],
     "cli": ["observe", "sim"],
 }
@@ -56,7 +57,8 @@ def allowed(room):
 
 def room_of(path):
     """The room that a path of the tree belongs to, or None where any room may be used."""
-    for pattern in (r"include/nacre/(\w+)[/.]", r"src/(\w+)/", r"(modules|sim)/"):
+    for pattern in (r"include/nacre/(\w+)[/.]", r"src/(\w+)/", r"(modules|sim)/",
+                    r"plugins/(rocksdb)/"):
         match = re.match(pattern, path)
         if match:
             return match.group(1)

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "written_file.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace nacre::rocks {
+namespace {
+
+struct positioned_write {
+    blobfs_file& file;
+    std::uint64_t offset;
+    std::span<const std::byte> data;
+};
+
+task<result<>> write_and_sync(across<const positioned_write> w) {
+    result<> done = co_await w->file.write(w->offset, w->data);
+    if (!done) co_return done;
+    co_return co_await w->file.sync();
+}
+
+}  // namespace
+
+written_file::written_file(store& of, blocking_file file, std::uint64_t position) noexcept
+    : store_(of), file_(std::move(file)), end_(position), at_(position) {}
+
+result<> written_file::failed_or(result<> r) noexcept {
+    if (!r && !failed_.failed()) {
+        failed_ = r.error();
+        broken_.store(true, std::memory_order_release);
+    }
+    return r;
+}
+
+/// False if it does not fit, or if nothing goes any more.
+bool written_file::gather(std::span<const std::byte> data) {
+    if (broken_.load(std::memory_order_acquire)) return false;
+    const std::lock_guard guard(filling_mutex_);
+    if (data.size() > gathered_max - filling_.size) return false;
+    if (filling_.bytes == nullptr)
+        filling_.bytes = std::make_unique_for_overwrite<std::byte[]>(gathered_max);
+    std::memcpy(filling_.bytes.get() + filling_.size, data.data(), data.size());
+    filling_.size += data.size();
+    gathered_.fetch_add(data.size(), std::memory_order_acq_rel);
+    return true;
+}
+
+/// To where the next data go. Under order_.
+result<> written_file::put(std::span<const std::byte> data, bool sync) {
+    const bool appends = file_.length() == at_;
+    result<> done;
+    if (data.empty()) {
+        if (sync) done = file_.sync();
+    } else if (appends) {
+        done = sync ? file_.append_and_sync(data) : file_.append(data);
+    } else if (sync) {
+        const positioned_write w{file_.file(), at_, data};
+        done =
+            store_.next_thread().spawn(&write_and_sync, across<const positioned_write>(w)).wait();
+    } else {
+        done = file_.write(at_, data);
+    }
+    if (done) at_ += data.size();
+    return failed_or(done);
+}
+
+/// What is gathered. Under order_.
+result<> written_file::hand_over(bool sync) {
+    if (failed_.failed()) return fail(failed_);
+    {
+        const std::lock_guard guard(filling_mutex_);
+        std::swap(filling_, leaving_);
+    }
+    const std::size_t size = std::exchange(leaving_.size, 0);
+    if (size == 0 && !sync) return {};
+    result<> done = put(std::span(leaving_.bytes.get(), size), sync);
+    // Only now: who sees nothing gathered may read it.
+    gathered_.fetch_sub(size, std::memory_order_acq_rel);
+    return done;
+}
+
+result<> written_file::append(std::span<const std::byte> data) {
+    const bool gathers = data.size() < large;
+    if (!gathers || !gather(data)) {
+        const std::lock_guard guard(order_);
+        if (result<> done = hand_over(false); !done) return done;
+        if (!gathers) {
+            if (result<> done = put(data, false); !done) return done;
+        } else if (!gather(data)) {
+            return fail(EBUSY);  // two threads append
+        }
+    }
+    end_.fetch_add(data.size(), std::memory_order_acq_rel);
+    return {};
+}
+
+result<> written_file::write_at(std::uint64_t offset, std::span<const std::byte> data) {
+    const std::lock_guard guard(order_);
+    if (failed_.failed()) return fail(failed_);
+    result<> done = file_.write(offset, data);
+    if (!done) return failed_or(done);
+    at_ = offset + data.size();
+    end_.store(at_, std::memory_order_release);
+    return {};
+}
+
+result<> written_file::drain() {
+    if (!has_gathered()) return {};
+    const std::lock_guard guard(order_);
+    return hand_over(false);
+}
+
+result<> written_file::sync() {
+    const std::lock_guard guard(order_);
+    return hand_over(true);
+}
+
+result<> written_file::truncate(std::uint64_t length) {
+    const std::lock_guard guard(order_);
+    if (result<> done = hand_over(false); !done) return done;
+    result<> done = file_.truncate(length);
+    if (!done) return failed_or(done);
+    allocated_ = 0;
+    at_ = length;
+    end_.store(length, std::memory_order_release);
+    return {};
+}
+
+result<> written_file::allocate(std::uint64_t length) {
+    const std::lock_guard guard(order_);
+    result<> done = file_.allocate(length);
+    if (done) allocated_ = std::max(allocated_, length);
+    return done;
+}
+
+result<> written_file::close() {
+    const std::lock_guard guard(order_);
+    if (!file_.is_open()) return {};
+    result<> done = hand_over(false);
+    if (done && allocated_ > file_.length()) done = file_.truncate(file_.length());
+    result<> closed = file_.close();
+    return done ? closed : done;
+}
+
+}  // namespace nacre::rocks
