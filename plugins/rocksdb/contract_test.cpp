@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstring>
+#include <sstream>
 
 #include "test_sides.hpp"
 
@@ -463,13 +464,22 @@ TEST_F(rocksdb_contract, the_info_log_is_a_file) {
     same([](side& s) {
         std::shared_ptr<::rocksdb::Logger> log;
         s.note("new", s.fs.NewLogger(s.at("LOG"), s.options, &log, nullptr));
-        ::rocksdb::Log(::rocksdb::InfoLogLevel::WARN_LEVEL, log, "number %d", 42);
+        ::rocksdb::Log(::rocksdb::InfoLogLevel::WARN_LEVEL, log, "below its level");
+        ::rocksdb::Log(::rocksdb::InfoLogLevel::ERROR_LEVEL, log, "number %d", 42);
+        log->SetInfoLogLevel(::rocksdb::InfoLogLevel::INFO_LEVEL);
+        ::rocksdb::Log(::rocksdb::InfoLogLevel::INFO_LEVEL, log, "%s",
+                       std::string(3000, 'x').c_str());
+        ::rocksdb::Log(::rocksdb::InfoLogLevel::WARN_LEVEL, log, "ends its line\n");
         log->Flush();
         s.note("close", log->Close());
         log.reset();
         std::string data;
         s.note("read", ::rocksdb::ReadFileToString(&s.fs, s.at("LOG"), &data));
-        s.say("has it", data.find("number 42\n") != std::string::npos);
+        // Without times and threads, which stand before the second blank.
+        std::istringstream lines(data);
+        for (std::string line; std::getline(lines, line);)
+            s.say("line", line.substr(line.find(' ', line.find(' ') + 1)));
+        s.say("times", data.size() > 26 && data[4] == '/' && data[10] == '-' && data[19] == '.');
         s.children("");
     });
 }

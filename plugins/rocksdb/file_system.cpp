@@ -5,6 +5,7 @@
 
 #include <ctime>
 
+#include "info_log.hpp"
 #include "readers.hpp"
 #include "status.hpp"
 #include "writers.hpp"
@@ -347,6 +348,17 @@ status file_system::UnlockFile(::rocksdb::FileLock* lock, const io_options&, deb
     const result<> done = mine->file().unlock();
     const result<> closed = mine->file().close();
     return status_of(done ? closed : done, "unlock", mine->name());
+}
+
+status file_system::NewLogger(const std::string& name, const io_options&,
+                              std::shared_ptr<::rocksdb::Logger>* result, debug_context*) {
+    result->reset();
+    file_open_options how;
+    how.write = how.create = how.truncate = true;
+    outcome<blocking_file> file = open(name, how);
+    if (!file) return status_of(file, "when open a file for new logger", name);
+    *result = std::make_shared<info_log>(store_, std::move(*file), name);
+    return IOStatus::OK();
 }
 
 status file_system::GetFreeSpace(const std::string& path, const io_options&, std::uint64_t* bytes,

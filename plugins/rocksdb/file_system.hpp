@@ -85,6 +85,8 @@ public:
                     debug_context* dbg) override;
     status UnlockFile(::rocksdb::FileLock* lock, const io_options& options,
                       debug_context* dbg) override;
+    status NewLogger(const std::string& name, const io_options& options,
+                     std::shared_ptr<::rocksdb::Logger>* result, debug_context* dbg) override;
     status GetTestDirectory(const io_options& options, std::string* path,
                             debug_context* dbg) override;
     status GetAbsolutePath(const std::string& path, const io_options& options, std::string* result,
