@@ -4,9 +4,9 @@
 # Debian's db_bench on nacre (a blobfs over a file bdev, libnacre_rocksdb.so preloaded) and on the
 # file system that the file lies in, both with direct I/O, in turn on the same disk. Each benchmark
 # is a process of its own; those that read have a database that was filled and compacted before.
-# Prints the medians of the rounds, the median of each round's ratio, and the CPU time of the process
-# per operation. "sync" is fillrandom with --sync, for 1 and 4 threads. Run by hand, as root (else
-# the page cache stays warm); results go to docs/benchmarks.md.
+# Prints the medians of the rounds, the median of each round's ratio, and the CPU time of the
+# process per operation. "sync" is fillrandom with --sync, for 1 and 4 threads. Run by hand, as root
+# (else the page cache stays warm); results go to docs/benchmarks.md.
 #
 #     bench/rocksdb_compare.py [--build build/release] [--rounds 3] [--num 1000000] [--only sync,…]
 """Holds db_bench on nacre against db_bench on a file system."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# A database on nacre whose program is killed with SIGKILL at some moment, again and again: each time
-# it is opened it must hold exactly the steps up to some one, and every step that was synced
+# A database on nacre whose program is killed with SIGKILL at some moment, again and again: each
+# time it is opened it must hold exactly the steps up to some one, and every step that was synced
 # (plugins/rocksdb/tool_writer.cpp, which knows nothing of nacre).
 #
 #     rocks_kill.run(kills=10, seed=1)
