@@ -20,7 +20,7 @@ int work_configured(const bdev_session& session, bdev_work& work) {
     app_options how;
     how.name = session.command;
     how.config_file = session.config_file;
-    how.handle_signals = false;
+    how.handle_signals = session.until_signal;
     app application(std::move(how));
     for (const bdev_kind* kind : session.kinds) application.add_kind(*kind);
     if (outcome<> started = application.start(); !started)
@@ -33,7 +33,7 @@ int work_configured(const bdev_session& session, bdev_work& work) {
 }  // namespace
 
 int run_with_bdevs(const bdev_session& session, bdev_work& work) {
-    if (!session.config_file.empty()) return work_configured(session, work);
+    if (!session.config_file.empty() || session.until_signal) return work_configured(session, work);
     auto rt = runtime::make(real_world(), runtime_options());
     if (!rt) return report_failure(rt.error().message);
     return (*rt)->block_on(&work_alone, rt->get(), &session, &work);

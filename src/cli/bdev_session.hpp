@@ -24,6 +24,7 @@ struct bdev_session {
     std::string command;      ///< "nacre dd"
     std::string config_file;  ///< empty: none
     bdev_kinds kinds;
+    bool until_signal = false;  ///< SIGINT and SIGTERM ask the work to stop
 };
 
 /// The exit status; 1 after a report if it could not start.

@@ -172,7 +172,9 @@ void add_blobfs(CLI::App& program, action& chosen, const bdev_kinds& kinds) {
         "  nacre blobfs ls file:///tmp/fs.img\n"
         "What only reads writes nothing, even if the file system was not unloaded.");
     add_commands(command, *r);
+    add_blobfs_mount(command, chosen, kinds);
     command.callback([r, kinds, &chosen] {
+        if (r->command.empty()) return;  // mount, which has chosen
         chosen = [r, kinds] {
             bdev_session session;
             session.command = "nacre blobfs";

@@ -160,9 +160,11 @@ outcome<helper_run> run_helper(std::vector<std::string> arguments, int* received
 
 outcome<> helper_failure(const helper_run& run, const std::string& mountpoint) {
     const bool busy = run.said.find("busy") != std::string::npos;
+    const bool no_device = run.said.find("failed to open /dev/fuse: Perm") != std::string::npos;
+    const std::string said = run.said.empty() ? fmt::format("{} failed", helper) : run.said;
     return fail(busy ? EBUSY : EPERM,
-                fmt::format("{}: {}", mountpoint,
-                            run.said.empty() ? fmt::format("{} failed", helper) : run.said));
+                fmt::format("{}: {}{}", mountpoint, said,
+                            no_device ? "; its mode is 0666 where users may mount" : ""));
 }
 
 // --- Mounting -----------------------------------------------------------------------------------
