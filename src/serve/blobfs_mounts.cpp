@@ -103,11 +103,11 @@ task<outcome<>> blobfs_mounts::mount(std::string bdev, std::string mountpoint,
     co_return outcome<>();
 }
 
-/// Until it ends, whoever ends it; then it is unloaded.
+/// Until it ends, whoever ends it; then it is unloaded. The mount itself goes with the last one who
+/// waits for it.
 task<result<>> blobfs_mounts::follow(std::shared_ptr<mounted> m) {
     outcome<> ended = co_await m->mount->wait();
     if (!ended) log::error("blobfs", m->bdev + ": " + ended.error().message);
-    m->mount.reset();
     while (m->fs.is_loaded()) {
         outcome<> unloaded = co_await m->fs.unload();
         if (unloaded) break;
@@ -122,7 +122,7 @@ task<result<>> blobfs_mounts::follow(std::shared_ptr<mounted> m) {
 task<outcome<>> blobfs_mounts::unmount(std::string mountpoint, bool force) {
     while (mountpoint.size() > 1 && mountpoint.ends_with('/')) mountpoint.pop_back();
     const auto at = std::ranges::find_if(all_, [&](const auto& m) {
-        return m->mount != nullptr && m->mount->mountpoint() == mountpoint;
+        return m->mount->mountpoint() == mountpoint;
     });
     if (at == all_.end())
         co_return fail(ENOENT, fmt::format("{}: no blobfs is mounted there; blobfs_get_mounts "
@@ -144,7 +144,7 @@ task<std::vector<blobfs_mounts::shown>> blobfs_mounts::list() {
     std::vector<shown> shown_all;
     const std::vector<std::shared_ptr<mounted>> now = all_;
     for (const auto& m : now) {
-        if (m->mount == nullptr) continue;
+        if (m->mount->ended()) continue;
         shown one;
         one.bdev = m->bdev;
         one.mountpoint = m->mount->mountpoint();
@@ -166,7 +166,7 @@ void blobfs_mounts::set_cache_size(std::uint64_t bytes) noexcept {
 task<void> blobfs_mounts::close() {
     while (!all_.empty()) {
         const std::shared_ptr<mounted> m = all_.front();
-        if (m->mount != nullptr && !m->mount->ended()) {
+        if (!m->mount->ended()) {
             outcome<> done = co_await m->mount->unmount_by_force();
             if (!done) log::error("blobfs", m->bdev + ": " + done.error().message);
         }

@@ -33,6 +33,7 @@ struct mount_state {
     bool ended = false;
     outcome<> last_sync;
     scope watchers;
+    mutex joining;  ///< held by who joins them
     wait_point changed;
 
     [[nodiscard]] task<outcome<>> bring_up();
@@ -262,7 +263,14 @@ fuse_statistics fuse_mount::statistics() const noexcept {
 }
 
 task<outcome<>> fuse_mount::wait() {
-    while (!state_->ended) co_await state_->changed.wait();
+    while (!state_->ended) {
+        result<> told = co_await state_->changed.wait();
+        if (!told) co_return fail(failure(told.error()));
+    }
+    // Several may wait, but a scope has one joiner at a time.
+    result<> locked = co_await state_->joining.lock();
+    if (!locked) co_return fail(failure(locked.error()));
+    const unlock_guard guard(state_->joining);
     result<> joined = co_await state_->watchers.join();
     (void)joined;  // its children have no result
     co_return state_->last_sync;
