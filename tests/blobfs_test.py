@@ -178,7 +178,8 @@ class blobfs(unittest.TestCase):
             self.assertIs(self.ask(daemon, "blobfs_create", bdev_name="m0", cluster_sz="1M"), True)
             self.assertIs(self.ask(daemon, "blobfs_detect", bdev_name="m0"), True)
             self.assertIs(self.ask(daemon, "blobfs_set_cache_size", size_in_mb=128), True)
-            self.assertIs(self.ask(daemon, "blobfs_mount", bdev_name="m0", mountpoint=mountpoint), True)
+            mounted = self.ask(daemon, "blobfs_mount", bdev_name="m0", mountpoint=mountpoint)
+            self.assertIs(mounted, True)
             self.assertTrue(os.path.ismount(mountpoint))
             if shutil.which("db_bench"):
                 done = subprocess.run(

@@ -420,7 +420,8 @@ class fuse(unittest.TestCase):
             self.assertEqual(done.returncode, 1)
             self.assertEqual(len(done.stderr.strip().splitlines()), 1, done.stderr)
             return done.stderr
-        self.assertIn("No such file", refusal("malloc:///m?size=16MiB", "/nowhere/at/all", "--mkfs"))
+        self.assertIn("No such file",
+                      refusal("malloc:///m?size=16MiB", "/nowhere/at/all", "--mkfs"))
         self.assertIn("Not a directory", refusal("malloc:///m?size=16MiB", __file__, "--mkfs"))
         self.assertIn("blobstore", refusal("malloc:///m?size=16MiB", self.folder))
         self.assertIn("no such bdev", refusal("nothing", self.folder))

@@ -121,9 +121,8 @@ task<result<>> blobfs_mounts::follow(std::shared_ptr<mounted> m) {
 
 task<outcome<>> blobfs_mounts::unmount(std::string mountpoint, bool force) {
     while (mountpoint.size() > 1 && mountpoint.ends_with('/')) mountpoint.pop_back();
-    const auto at = std::ranges::find_if(all_, [&](const auto& m) {
-        return m->mount->mountpoint() == mountpoint;
-    });
+    const auto at = std::ranges::find_if(
+        all_, [&](const auto& m) { return m->mount->mountpoint() == mountpoint; });
     if (at == all_.end())
         co_return fail(ENOENT, fmt::format("{}: no blobfs is mounted there; blobfs_get_mounts "
                                            "lists those that are",
