@@ -4,9 +4,9 @@
 //
 //     outcome<blob_check_report> report = co_await check_blobstore(desc, options);
 //
-// The check reads the device as a parser of its own, not as load() does, and writes nothing: super
-// block, masks against what the chains of pages say, both ways, every page's checksum and place in
-// its chain, one owner for every page and cluster, extent pages, parents, unfinished operations,
+// The check decodes pages as load() does, follows them by itself, and writes nothing: super block,
+// masks against what the chains of pages say, both ways, every page's checksum and place in its
+// chain, one owner for every page and cluster, extent pages, parents, unfinished operations,
 // and bytes that no rule explains. Of a store that was not unloaded the masks count for nothing,
 // and what the next load clears up is a warning. Memory: some bits for each page and cluster and
 // some 100 bytes for each blob, and 16 bytes for each reference to what is used twice.
