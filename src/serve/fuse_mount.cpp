@@ -263,10 +263,7 @@ fuse_statistics fuse_mount::statistics() const noexcept {
 }
 
 task<outcome<>> fuse_mount::wait() {
-    while (!state_->ended) {
-        result<> told = co_await state_->changed.wait();
-        if (!told) co_return fail(failure(told.error()));
-    }
+    while (!state_->ended) co_await state_->changed.wait();
     // Several may wait, but a scope has one joiner at a time.
     result<> locked = co_await state_->joining.lock();
     if (!locked) co_return fail(failure(locked.error()));
