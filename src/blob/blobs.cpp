@@ -26,6 +26,25 @@ failure why(error e, blob_id id, const char* what) {
     return failure(e, fmt::format("blob {}: {}: {}", to_string(id), what, describe(e)));
 }
 
+attribute_edits& edits_of(blob_node& node) {
+    if (!node.unsynced) node.unsynced = attribute_edits{node.meta.xattrs, false};
+    return *node.unsynced;
+}
+const std::vector<blob_xattr>& xattrs_of(const blob_node& node) {
+    return node.unsynced ? node.unsynced->xattrs : node.meta.xattrs;
+}
+blob_metadata with_edits(const blob_node& node) {
+    blob_metadata next = node.meta;
+    next.xattrs = xattrs_of(node);
+    if (node.unsynced && node.unsynced->read_only) next.flags.data_ro |= blob_flags::read_only;
+    return next;
+}
+/// The metadata that was written has them.
+void end_edits(blob_node& node) {
+    node.unsynced.reset();
+    node.read_only = node.meta.read_only() || node.read_only;
+}
+
 void apply(blob_metadata& to, const blob_changes& changes) {
     for (const std::string& name : changes.removed) (void)to.remove(to.xattrs, name);
     for (const blob_xattr& x : changes.set) to.set(to.xattrs, x.name, x.value);
@@ -258,7 +277,7 @@ task<result<>> blob_engine::close(node_handle handle) {
         result<> settled = co_await settle(*node);
         if (!settled) to_settle_.push_back(node);
     }
-    if (node->changed && !dead_)
+    if (node->unsynced && !dead_)
         log::warning("blob", fmt::format("blob {}: closed without a sync; changes of its "
                                          "attributes are lost",
                                          to_string(node->id)));
@@ -273,10 +292,7 @@ task<result<>> blob_engine::close(node_handle handle) {
     node->device.reset();
     node->opens = 0;
     --open_blobs_;
-    if (node->changed) {  // who opens it next reads what is on disk
-        nodes_.erase(node->id);
-        node->changed = false;
-    }
+    node->unsynced.reset();
     co_return result<>();
 }
 
@@ -301,7 +317,7 @@ blob_status blob_engine::look_at(const blob_node& node) const {
     const blob_node* last = &node;
     while (last->parent != nullptr) last = last->parent.get();
     s.degraded = last->external != nullptr && !last->external->desc.is_open();
-    s.xattrs = m.xattrs;
+    s.xattrs = xattrs_of(node);
     return s;
 }
 
@@ -330,8 +346,9 @@ task<outcome<blob_id>> blob_engine::create_from(blob_metadata meta, std::uint64_
     if (!meta.thin() && clusters > free_cluster_count())
         co_return fail(ENOSPC, fmt::format("{} clusters are wanted, {} are free", clusters,
                                            free_cluster_count()));
-    if (clusters > std::uint64_t{UINT32_MAX})
-        co_return fail(EFBIG, fmt::format("{} clusters are more than a blob can have", clusters));
+    if (clusters > super_.blob_clusters_max())
+        co_return fail(EFBIG, fmt::format("{} clusters are more than the {} that a blob can have",
+                                          clusters, super_.blob_clusters_max()));
     claims claimed(*this);
     const std::optional<std::uint32_t> root = claimed.page();
     if (!root)
@@ -377,9 +394,10 @@ task<outcome<>> blob_engine::change(across<blob_node> of, blob_changes changes) 
     if (!ok) co_return ok;
     const std::uint64_t old = node.map->size();
     const std::uint64_t clusters = changes.clusters.value_or(old);
-    if (clusters > std::uint64_t{UINT32_MAX})
-        co_return fail(EFBIG, fmt::format("blob {}: {} clusters are more than a blob can have",
-                                          to_string(node.id), clusters));
+    if (clusters > super_.blob_clusters_max())
+        co_return fail(EFBIG,
+                       fmt::format("blob {}: {} clusters are more than the {} that a blob can have",
+                                   to_string(node.id), clusters, super_.blob_clusters_max()));
     if (!node.meta.thin() && clusters > old && clusters - old > free_cluster_count())
         co_return fail(ENOSPC,
                        fmt::format("blob {}: {} more clusters are wanted, {} are free",
@@ -392,11 +410,11 @@ task<outcome<>> blob_engine::change(across<blob_node> of, blob_changes changes) 
     locked = co_await node.chain.lock();
     if (!locked) co_return fail(why(locked.error(), node.id, "change"));
     const unlock_guard chain(node.chain);
-    blob_metadata next = node.meta;
+    blob_metadata next = with_edits(node);
     apply(next, changes);
     if (!next.extent_table) next.rle_map = node.map->copy();
     result<> done = co_await commit(node, std::move(next));
-    if (done) node.changed = false;
+    if (done) end_edits(node);
     co_return why(done, node.id, "change");
 }
 
@@ -422,7 +440,7 @@ task<outcome<>> blob_engine::change_size(blob_node& node, blob_changes changes) 
             enough = c.has_value();
             if (enough) map[i] = *c;
         }
-        blob_metadata next = node.meta;
+        blob_metadata next = with_edits(node);
         apply(next, changes);
         if (enough)
             done = co_await commit_map(node, std::move(next), map);
@@ -430,7 +448,7 @@ task<outcome<>> blob_engine::change_size(blob_node& node, blob_changes changes) 
             done = fail(ENOSPC);
         if (done) {
             claimed.keep();
-            node.changed = false;
+            end_edits(node);
             node.map = std::make_shared<cluster_map>(map);
             while (node.device != nullptr) {
                 task<void> telling = node.device->set_clusters(clusters);
@@ -470,13 +488,12 @@ task<outcome<>> blob_engine::set_xattr(across<blob_node> of, std::string name, s
     result<> locked = co_await node.chain.lock();
     if (!locked) co_return fail(why(locked.error(), node.id, "set_xattr"));
     const unlock_guard guard(node.chain);
-    node.meta.set(node.meta.xattrs, one[0].name, std::move(one[0].value));
-    node.changed = true;
+    node.meta.set(edits_of(node).xattrs, one[0].name, std::move(one[0].value));
     co_return ok;
 }
 
 task<outcome<std::string>> blob_engine::xattr(across<blob_node> of, std::string name) {
-    const std::string* value = of->meta.find(of->meta.xattrs, name);
+    const std::string* value = of->meta.find(xattrs_of(*of), name);
     if (value == nullptr)
         co_return fail(ENOENT,
                        fmt::format("blob {}: has no attribute \"{}\"", to_string(of->id), name));
@@ -490,16 +507,16 @@ task<outcome<>> blob_engine::remove_xattr(across<blob_node> of, std::string name
     result<> locked = co_await node.chain.lock();
     if (!locked) co_return fail(why(locked.error(), node.id, "remove_xattr"));
     const unlock_guard guard(node.chain);
-    if (!node.meta.remove(node.meta.xattrs, name))
+    const bool there = node.meta.find(xattrs_of(node), name) != nullptr;
+    if (!there || !node.meta.remove(edits_of(node).xattrs, name))
         co_return fail(ENOENT,
                        fmt::format("blob {}: has no attribute \"{}\"", to_string(node.id), name));
-    node.changed = true;
     co_return ok;
 }
 
 task<outcome<std::vector<std::string>>> blob_engine::xattr_names(across<blob_node> of) {
     std::vector<std::string> names;
-    for (const blob_xattr& x : of->meta.xattrs) names.push_back(x.name);
+    for (const blob_xattr& x : xattrs_of(*of)) names.push_back(x.name);
     co_return names;
 }
 
@@ -510,8 +527,7 @@ task<outcome<>> blob_engine::set_read_only(across<blob_node> of) {
     result<> locked = co_await node.chain.lock();
     if (!locked) co_return fail(why(locked.error(), node.id, "set_read_only"));
     const unlock_guard guard(node.chain);
-    node.meta.flags.data_ro |= blob_flags::read_only;
-    node.changed = true;
+    edits_of(node).read_only = true;
     co_return ok;
 }
 
@@ -520,23 +536,22 @@ task<outcome<>> blob_engine::sync(across<blob_node> of) {
     result<> locked = co_await node.operation.lock();
     if (!locked) co_return fail(why(locked.error(), node.id, "sync"));
     const unlock_guard guard(node.operation);
-    if (!node.changed && !node.unsettled()) co_return outcome<>();
+    if (!node.unsynced && !node.unsettled()) co_return outcome<>();
     outcome<> ok = check_writable();
     if (!ok) co_return ok;
-    if (node.changed) {
+    if (node.unsynced) {
         locked = co_await node.chain.lock();
         if (!locked) co_return fail(why(locked.error(), node.id, "sync"));
         const unlock_guard chain(node.chain);
-        blob_metadata next = node.meta;
+        blob_metadata next = with_edits(node);
         if (!next.extent_table) next.rle_map = node.map->copy();
         result<> done = co_await commit(node, std::move(next));
         ok = why(done, node.id, "sync");
         if (!ok) co_return ok;
-        node.changed = false;
+        end_edits(node);
     }
     result<> settled = co_await settle(node);
     if (!settled) co_return fail(why(settled.error(), node.id, "sync"));
-    node.read_only = node.meta.read_only() || node.read_only;
     co_return ok;
 }
 

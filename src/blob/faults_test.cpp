@@ -251,5 +251,70 @@ TEST(blobstore_faults, an_unload_survives_a_lack_of_memory_at_every_frame) {
     EXPECT_GT(nth_frame, 10U);
 }
 
+// --- Attributes ---------------------------------------------------------------------------------
+
+task<void> check_edits(bdev_registry& registry) {
+    outcome<blobstore> store = co_await init_store(registry);
+    outcome<blob> a = co_await make_thin(*store, 2, false);
+    const blob_id id = a->id();
+    outcome<> done = co_await a->set_xattr("name", "new");
+    if (done) done = co_await a->set_read_only();
+    EXPECT_TRUE(done) << done.error().message;
+    // It can be written as before, so it is no snapshot yet.
+    blob_status s = co_await a->status();
+    EXPECT_FALSE(s.read_only);
+    EXPECT_EQ(s.xattrs.size(), 1U);
+    outcome<blob_id> clone = co_await store->clone(id, {});
+    EXPECT_TRUE(!clone && clone.error().code.is(EINVAL));
+    // The write changes metadata on disk; the attributes stay where they are.
+    result<> written = co_await put(*a, 0, 1, 'x');
+    EXPECT_TRUE(written);
+    co_await a->close();
+    a = co_await store->open(id);
+    s = co_await a->status();
+    EXPECT_EQ(s.xattrs.size(), 0U) << "they were not synced";
+    done = co_await a->set_read_only();
+    if (done) done = co_await a->sync();
+    EXPECT_TRUE(done) << done.error().message;
+    written = co_await put(*a, 0, 1, 'y');
+    EXPECT_TRUE(!written && written.error().is(EROFS));
+    clone = co_await store->clone(id, {});
+    EXPECT_TRUE(clone);
+    co_await a->close();
+    outcome<> unloaded = co_await store->unload();
+    EXPECT_TRUE(unloaded) << unloaded.error().message;
+}
+
+TEST(blobstore_faults, attributes_that_are_not_synced_count_for_nothing) { simulate(&check_edits); }
+
+// --- Size ---------------------------------------------------------------------------------------
+
+task<void> check_bound(bdev_registry& registry) {
+    constexpr std::uint64_t most = 1U << 26;
+    outcome<blobstore> store = co_await init_store(registry);
+    for (const bool extent_table : {true, false}) {
+        outcome<blob> b = co_await make_thin(*store, most + 1, extent_table);
+        EXPECT_TRUE(!b && b.error().code.is(EFBIG));
+        b = co_await make_thin(*store, 1, extent_table);
+        EXPECT_TRUE(b) << b.error().message;
+        outcome<> done = co_await b->resize(most + 1);
+        EXPECT_TRUE(!done && done.error().code.is(EFBIG));
+        // Many times the store, and it can be opened again.
+        done = co_await b->resize(100'000);
+        EXPECT_TRUE(done) << done.error().message;
+        const blob_id id = b->id();
+        co_await b->close();
+        b = co_await store->open(id);
+        EXPECT_TRUE(b) << b.error().message;
+        co_await b->close();
+    }
+    outcome<> unloaded = co_await store->unload();
+    EXPECT_TRUE(unloaded) << unloaded.error().message;
+}
+
+TEST(blobstore_faults, a_thin_blob_is_refused_that_could_not_be_opened_again) {
+    simulate(&check_bound);
+}
+
 }  // namespace
 }  // namespace nacre::test

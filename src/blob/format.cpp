@@ -362,8 +362,7 @@ outcome<> chain_reader::take_rle(std::span<const std::byte> body, const std::str
         if (cluster != 0 && cluster + n > super_.clusters())
             return damaged(fmt::format("{}: EXTENT_RLE has clusters {} to {}, of {}", where,
                                        cluster, cluster + n, super_.clusters()));
-        // A thin blob may be larger than the store, but not without a bound: 4 bytes each.
-        if (blob_.rle_map.size() + n > super_.clusters() * 64 + 65536)
+        if (blob_.rle_map.size() + n > super_.blob_clusters_max())
             return damaged(fmt::format("{}: EXTENT_RLE has a run of {} clusters", where, n));
         for (std::uint64_t i = 0; i < n; ++i)
             blob_.rle_map.push_back(cluster == 0 ? 0 : cluster + static_cast<std::uint32_t>(i));
@@ -380,8 +379,9 @@ outcome<> chain_reader::take_table(std::span<const std::byte> body, const std::s
     if (blob_.extent_table && clusters != blob_.clusters)
         return damaged(fmt::format("{}: EXTENT_TABLE's num_clusters {} was {} before", where,
                                    clusters, blob_.clusters));
-    if (clusters > std::uint64_t{UINT32_MAX} * 16)
-        return damaged(fmt::format("{}: EXTENT_TABLE's num_clusters {}", where, clusters));
+    if (clusters > super_.blob_clusters_max())
+        return damaged(fmt::format("{}: EXTENT_TABLE's num_clusters {}, of at most {}", where,
+                                   clusters, super_.blob_clusters_max()));
     blob_.extent_table = true;
     blob_.clusters = clusters;
     const std::uint64_t all = divide_up(clusters, extent_page_clusters);

@@ -5,6 +5,7 @@
 // failures are EILSEQ, and name the structure and the field.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -47,6 +48,11 @@ struct super_block {
     /// What is reserved is kept as it was read.
     std::array<std::byte, 3996> reserved{};
 
+    /// Of one blob. A thin one may be larger than the store, but its map is in memory: 4 bytes a
+    /// cluster. 64 TiB of clusters of 1 MiB.
+    [[nodiscard]] std::uint64_t blob_clusters_max() const noexcept {
+        return std::max<std::uint64_t>(clusters(), 1U << 26);
+    }
     /// ENOENT: nothing here. Checks everything that does not need the type or other pages; zeros
     /// of old versions become what they stand for.
     [[nodiscard]] static outcome<super_block> decode(std::span<const std::byte> page,

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -72,12 +73,18 @@ struct pending_allocation {
     result<std::uint32_t> cluster{0};
 };
 
+/// Attributes that were changed in memory.
+struct attribute_edits {
+    std::vector<blob_xattr> xattrs;  ///< all of them
+    bool read_only = false;
+};
+
 struct blob_node {
     blob_node(blob_engine& e, blob_id i) : engine(e), id(i) {}
     blob_engine& engine;
     const blob_id id;
-    blob_format::blob_metadata meta;  ///< as on disk, but for what sync() writes
-    bool changed = false;             ///< attributes, since the last sync
+    blob_format::blob_metadata meta;            ///< as on disk
+    std::optional<attribute_edits> unsynced{};  ///< what sync() and change() write with it
     std::atomic<bool> read_only{false};
 
     std::shared_ptr<cluster_map> map;

@@ -11,9 +11,10 @@
 // Any thread of the runtime may call anything but init and load, which are the registry's home
 // thread's; metadata is changed on that thread. What a call that changes something says it did is
 // durable when it returns; attributes are changed in memory and become durable together by
-// sync(). A crash leaves each call done or undone. ENOSPC: no cluster or metadata page was free;
-// what the call had taken is given back. EROFS: the store was loaded, or the blob is, read-only.
-// EIO and the like: what was to be written may be there or not after a crash, nothing else is hurt.
+// sync(), or with the next change() or resize(). A crash leaves each call done or undone. ENOSPC:
+// no cluster or metadata page was free; what the call had taken is given back. EROFS: the store
+// was loaded, or the blob is, read-only. EIO and the like: what was to be written may be there or
+// not after a crash, nothing else is hurt.
 #pragma once
 
 #include <cstdint>
