@@ -33,9 +33,9 @@ fuse_out_header header_of(std::uint64_t unique, const result<std::uint32_t>& ans
 class device_io : public kernel_io {
 public:
     explicit device_io(int descriptor) noexcept : kernel_io(descriptor) {}
-    void read(std::byte* into, std::size_t bytes) noexcept {
+    void read(std::byte* into, std::size_t bytes, bool wait = true) noexcept {
         what = kind::read;
-        flags = flag_copied | flag_when_readable;
+        flags = flag_copied | (wait ? flag_when_readable : std::uint8_t{0});
         set(into, bytes);
     }
     void write(std::byte* from, std::size_t bytes, bool elsewhere = false) noexcept {
@@ -72,7 +72,7 @@ task<void> transport_part::finish() {
 class device_part::slot : public device_io {
 public:
     slot(int descriptor, std::byte* memory) noexcept : device_io(descriptor), memory_(memory) {}
-    void ask() noexcept { read(memory_ + request_at, slot_bytes - request_at); }
+    void ask(bool wait) noexcept { read(memory_ + request_at, slot_bytes - request_at, wait); }
     [[nodiscard]] std::span<const std::byte> request(std::int32_t bytes) const noexcept {
         return {memory_ + request_at, static_cast<std::size_t>(bytes)};
     }
@@ -104,37 +104,56 @@ task<outcome<>> device_part::start() {
 
 void device_part::stop() noexcept {
     ended_ = true;
-    if (reader_ != nullptr) reader_->cancel();
+    if (waiter_ != nullptr) waiter_->cancel();
+}
+
+/// The bytes of a request; else none, and `ended_` says whether there will ever be one.
+task<std::int32_t> device_part::read(slot& s) {
+    const result<> turn = co_await reading_.acquire();
+    if (!turn) ended_ = true;
+    if (ended_) {
+        reading_.release();
+        co_return 0;
+    }
+    const bool waits = readers_++ == 0;
+    if (waits) waiter_ = &s;
+    s.ask(waits);
+    const std::int32_t n = co_await s.carry_out();
+    if (waits) waiter_ = nullptr;
+    --readers_;
+    if (n <= 0 && !is_passing(n)) ended_ = true;
+    if (n > 0 && requests_ != 0 && further_ < further_max) {
+        ++further_;
+        reading_.release();
+    }
+    if (n <= 0 && further_ != 0 && !ended_)
+        --further_;
+    else
+        reading_.release();
+    co_return n;
 }
 
 task<void> device_part::serve(unsigned index) {
     slot s(fd_, memory_.writable_unchecked().data() + index * slot_bytes);
     while (!ended_) {
-        const result<> turn = co_await reading_.acquire();
-        if (!turn) break;
-        std::int32_t n = -ENODEV;
-        if (!ended_) {
-            reader_ = &s;
-            s.ask();
-            n = co_await s.carry_out();
-            reader_ = nullptr;
-        }
-        if (n <= 0 && !is_passing(n)) ended_ = true;
-        reading_.release();
+        const std::int32_t n = co_await read(s);
         if (n <= 0) continue;
         fuse_in_header header;
         const result<request> r = parse(s.request(n), header);
         result<std::uint32_t> answer = std::uint32_t{0};
+        ++requests_;
         if (r)
             answer = co_await session_.handle(*r, s.payload());
         else
             answer = fail(r.error());
         session_.count(answer ? error() : answer.error());
         if (!r && !r.error().is(ENOSYS)) session_.complain(header, r.error());
-        if (header.unique == 0 || !is_answered(header.opcode)) continue;
-        s.answer(header.unique, answer);
-        const std::int32_t written = co_await s.carry_out();
-        (void)written;  // who asked may be gone
+        if (header.unique != 0 && is_answered(header.opcode)) {
+            s.answer(header.unique, answer);
+            const std::int32_t written = co_await s.carry_out();
+            (void)written;  // who asked may be gone
+        }
+        --requests_;
     }
 }
 

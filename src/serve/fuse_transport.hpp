@@ -3,9 +3,11 @@
 // How requests come and answers go: a part of the work of a mount. One thread, which is best the
 // blobfs's own: it does all the work.
 //
-// device_part reads /dev/fuse. One coroutine reads at a time, in one piece with the wait for
-// something to read; with what it got it makes way for the next and sees its own request through.
-// Answers gather until the turn is over, and leave with the next read.
+// device_part reads /dev/fuse. One coroutine reads, in one piece with the wait for something to
+// read; with what it got it makes way for the next and sees its own request through. While several
+// requests are under way a few more coroutines read without waiting, one more each time that one
+// finds something, one less when it does not. Answers gather until the turn is over, and leave with
+// the next reads.
 //
 // ring_part has entries registered with the kernel, some for each CPU; what is asked on a CPU comes
 // to its entries, and an answer is what asks for the next. Forgets and interrupts come by /dev/fuse
@@ -58,9 +60,14 @@ public:
 private:
     class slot;
     [[nodiscard]] task<void> serve(unsigned index);
+    [[nodiscard]] task<std::int32_t> read(slot& s);
+    static constexpr unsigned further_max = 7;
     const unsigned depth_;
-    semaphore reading_{1};
-    slot* reader_ = nullptr;
+    semaphore reading_{1};  // and as many as `further_` says
+    unsigned further_ = 0;
+    unsigned readers_ = 0;   // how many read now; the first of them waits
+    unsigned requests_ = 0;  // under way
+    slot* waiter_ = nullptr;
     bool ended_ = false;
 };
 
