@@ -143,16 +143,18 @@ class blobfs(unittest.TestCase):
         self.check()
         self.check_files({"db/CURRENT": b"new" * 1000})
 
+    @staticmethod
+    def checker(*arguments):
+        return subprocess.run([sys.executable, "-B", CHECKER, *arguments], capture_output=True,
+                              timeout=120, check=True).stdout
+
     def check_files(self, files):
         """What a reader who knows only the format finds."""
-        done = subprocess.run([sys.executable, "-B", CHECKER, "dump", "--json", self.image],
-                              capture_output=True, text=True, timeout=120, check=True)
         found = {}
-        for blob in map(json.loads, done.stdout.splitlines()):
-            self.assertEqual(set(blob["xattrs"]), {"name", "length"}, blob)
-            read = subprocess.run([sys.executable, "-B", CHECKER, "read", self.image, blob["id"]],
-                                  capture_output=True, timeout=120, check=True).stdout
-            found[blob["name"]] = read
+        for blob in json.loads(self.checker("list", "--json", self.image)):
+            shown = json.loads(self.checker("dump", "--json", self.image, blob["id"]))
+            self.assertEqual(set(shown["xattrs"]), {"name", "length"}, shown)
+            found[blob["name"]] = self.checker("read", self.image, blob["id"])
         self.assertEqual(set(found), set(files))
         for name, data in files.items():
             self.assertEqual(found[name][:len(data)], data)
