@@ -34,7 +34,7 @@ struct mount_state {
     outcome<> last_sync;
     scope watchers;
     mutex joining;  ///< held by who joins them
-    condition changed;
+    wait_point changed;
 
     [[nodiscard]] task<outcome<>> bring_up();
     [[nodiscard]] task<outcome<bool>> attempt(bool uring);
@@ -144,7 +144,7 @@ task<void> mount_state::leave() {
                                        mountpoint, last_sync.error().message));
     host.home_world().close_file(std::exchange(fd, -1));
     ended = true;
-    changed.notify_all();
+    changed.wake_all();
 }
 
 /// Whether it is up; false: not over io_uring, so once more without.
