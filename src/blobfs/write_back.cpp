@@ -161,6 +161,7 @@ task<result<>> fs_engine::relieve(node_ptr node) {
     for (auto& [id, other] : dirty_nodes_) all.push_back(other);
     for (const node_ptr& other : all) {
         if (!done || !cache.too_dirty()) break;
+        if (other->removed && other->handles == 0) continue;  // nobody will read it
         done = co_await write_back(other);
     }
     co_return done;
