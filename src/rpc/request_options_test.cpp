@@ -100,6 +100,8 @@ TEST(rpc_request_options, know_every_method_that_makes_something) {
     const method_table table = all_methods();
     for (const method* m : table.all()) {
         if (!std::string_view(m->name).ends_with("_create")) continue;
+        // It empties a bdev: asked "only if it is not there" it refuses, instead of guessing.
+        if (std::string_view(m->name) == "blobfs_create") continue;
         EXPECT_NE(m->creates, nullptr)
             << m->name << ": give declare() what finds the existing one, such as "
             << "&bdev_of_that_name, and a line to `creations` above";
