@@ -135,7 +135,8 @@ struct blobfs_status {
 
 class blobfs;
 
-/// An open file. Reads and writes of one file may overlap in time; each is atomic to the others.
+/// An open file. Reads and writes of one file may overlap in time; each is atomic to the others,
+/// but for what blocking_file::read copies out of the cache, which is whole by chunks of 16 KiB.
 class [[nodiscard]] blobfs_file {
 public:
     using may_cross_threads = void;
@@ -144,8 +145,8 @@ public:
     blobfs_file& operator=(blobfs_file&& other) noexcept;
     /// Closes it a little later if close() was not called.
     ~blobfs_file();
-    /// What was written is handed to the store, not flushed. Reports the first error of writing
-    /// behind that nobody has been told.
+    /// What was written goes to the store in time; only sync() says that it has, and whether it
+    /// could.
     [[nodiscard]] task<result<>> close();
     [[nodiscard]] bool is_open() const noexcept { return node_ != nullptr; }
 
@@ -262,7 +263,7 @@ public:
     [[nodiscard]] task<result<>> remove_xattr(node_id id, std::string name);
     [[nodiscard]] task<result<std::vector<std::string>>> xattr_names(node_id id) const;
 
-    /// Bound of the page cache, bytes; at least 1 MiB. At once.
+    /// Bound of the page cache, bytes; at least 1 MiB. A smaller one is kept from the next page on.
     void set_cache_size(std::uint64_t bytes) noexcept;
 
 private:
