@@ -19,7 +19,6 @@ struct blobfs_request {
     std::string cluster_size;
     std::string compat;
     bool print_json = false;
-    bool force = false;
     bool recursive = false;
 };
 
