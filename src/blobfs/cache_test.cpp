@@ -128,6 +128,48 @@ TEST(blobfs_cache, reads_ahead_of_those_who_go_on_and_lets_direct_reads_pass) {
     simulate(&check_ahead);
 }
 
+task<void> check_priority(bdev_registry& registry) {
+    outcome<blobfs> fs = co_await make_fs(registry);
+    EXPECT_TRUE(fs) << fs.error().message;
+    if (!fs) co_return;
+    outcome<> done;
+    for (const char* const path : {"/kept", "/passing"}) {
+        done = co_await put(*fs, path, std::string(4 << 20, 'a'));
+        EXPECT_TRUE(done);
+    }
+    done = co_await fs->sync();
+    EXPECT_TRUE(done);
+    fs->set_cache_size(2 << 20);
+    const file_open_options how;
+    outcome<blobfs_file> kept = co_await fs->open("/kept", how);
+    outcome<blobfs_file> passing = co_await fs->open("/passing", how);
+    EXPECT_TRUE(kept && passing);
+    if (!kept || !passing) co_return;
+    EXPECT_NE(kept->id(), passing->id());
+    result<> r = co_await kept->drop_cache();
+    EXPECT_TRUE(r);
+    r = co_await passing->drop_cache();
+    EXPECT_TRUE(r);
+    passing->set_priority(file_priority::low);
+    // Every other chunk, so that nothing is read ahead.
+    for (std::uint64_t at = 0; at < 1 << 20; at += 32768) r = co_await read_piece(*kept, at, 4096);
+    for (std::uint64_t at = 0; at < 4 << 20; at += 32768)
+        r = co_await read_piece(*passing, at, 4096);
+    const blobfs_status before = co_await fs->status();
+    for (std::uint64_t at = 0; at < 1 << 20; at += 32768) r = co_await read_piece(*kept, at, 4096);
+    const blobfs_status after = co_await fs->status();
+    EXPECT_EQ(after.cache_misses, before.cache_misses);
+    r = co_await kept->close();
+    EXPECT_TRUE(r);
+    r = co_await passing->close();
+    EXPECT_TRUE(r);
+    done = co_await fs->unload();
+    EXPECT_TRUE(done);
+}
+TEST(blobfs_cache, keeps_what_is_of_high_priority_while_low_passes_through) {
+    simulate(&check_priority);
+}
+
 task<void> check_attributes(bdev_registry& registry) {
     outcome<blobfs> fs = co_await make_fs(registry);
     EXPECT_TRUE(fs) << fs.error().message;
