@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Fuzz target: the attributes of a blob as those of a file, in both formats. What is taken is
-// written as the same again.
+// Fuzz target: the attributes of a blob as those of a file, in both formats, and blocks of a log.
+// What is taken is written as the same again.
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <string>
 
 #include "format.hpp"
+#include "log_layout.hpp"
 #include "nacre/core/assert.hpp"
+#include "nacre/core/bytes.hpp"
 
 namespace {
 
@@ -15,7 +19,7 @@ using namespace nacre::fs_format;
 
 constexpr std::string_view keys[] = {key_name, key_length,   key_deleted, key_parent,
                                      key_node, key_replaces, key_target,  key_target_rest,
-                                     "link.1", "x.user"};
+                                     "link.1", "x.user",     key_log};
 
 /// A key's number, a length, and that many bytes.
 std::vector<blob_xattr> xattrs_of(std::string_view input) {
@@ -41,7 +45,24 @@ void decode_and_encode(const std::vector<blob_xattr>& xattrs, bool compatible, b
     outcome<node_record> again = decode(encode(*record, compatible), compatible, is_root);
     NACRE_ASSERT(again.has_value());
     NACRE_ASSERT(again->length == record->length && again->names[0].name == record->names[0].name);
-    NACRE_ASSERT(again->attributes == record->attributes);
+    NACRE_ASSERT(again->attributes == record->attributes && again->log == record->log);
+}
+
+void open_and_seal(std::span<const std::byte> input) {
+    std::array<std::byte, log_block_bytes> raw{};
+    std::ranges::copy(input.first(std::min(input.size(), raw.size())), raw.begin());
+    const std::uint64_t index = load_le<std::uint64_t>(raw.data() + 16);
+    for (const bool sealed : {false, true}) {
+        if (sealed) {  // what the input says, made whole
+            const std::uint64_t used = 1 + load_le<std::uint16_t>(raw.data() + 4) % log_payload;
+            seal_log_block(raw, index, used, load_le<std::uint64_t>(raw.data() + 8));
+        }
+        const std::optional<log_block> block = open_log_block(raw, index);
+        NACRE_ASSERT(!sealed || block);
+        if (!block) continue;
+        NACRE_ASSERT(!block->data.empty() && block->data.size() <= log_payload);
+        NACRE_ASSERT(!open_log_block(raw, index + 1));
+    }
 }
 
 }  // namespace
@@ -50,5 +71,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::vector<blob_xattr> xattrs = xattrs_of({reinterpret_cast<const char*>(data), size});
     for (const bool compatible : {false, true})
         for (const bool is_root : {false, true}) decode_and_encode(xattrs, compatible, is_root);
+    open_and_seal(std::as_bytes(std::span(data, size)));
     return 0;
 }

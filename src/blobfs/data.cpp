@@ -100,9 +100,14 @@ unsigned mask_of(std::uint64_t index, std::uint64_t first, std::uint64_t end) {
 
 task<result<>> fs_engine::load_run(node_ptr node, std::uint64_t first, std::uint64_t end) {
     set_busy(*node, first, end, true);
-    const std::vector<iovec> vectors = vectors_of(*node, first, end);
-    const iov_view view{std::span<const iovec>(vectors)};
-    result<> done = co_await node->channel.read(unit_of(first * page_bytes), view);
+    result<> done;
+    if (node->log) {
+        done = co_await load_log_run(node, first, end);
+    } else {
+        const std::vector<iovec> vectors = vectors_of(*node, first, end);
+        const iov_view view{std::span<const iovec>(vectors)};
+        done = co_await node->channel.read(unit_of(first * page_bytes), view);
+    }
     if (done) {
         cache.misses.fetch_add(end - first, std::memory_order_relaxed);
         const std::uint64_t length = node->length.load(std::memory_order_relaxed);
@@ -207,7 +212,7 @@ task<result<std::size_t>> fs_engine::read(node_crossing of, std::uint64_t offset
     for (std::uint64_t at = offset; at < end;) {
         std::span<std::byte> part = into.bytes.subspan(at - offset, end - at);
         const std::uint64_t whole = align_down(part.size(), page_bytes);
-        const bool past = at % page_bytes == 0 && whole != 0 &&
+        const bool past = at % page_bytes == 0 && whole != 0 && !node->log &&
                           (direct || whole >= past_cache_bytes) &&
                           !node->pages.holds_any(at / page_bytes, (at + whole) / page_bytes);
         result<> done;
@@ -297,7 +302,7 @@ task<result<>> fs_engine::drop_cache(node_crossing of) {
 
 /// The blob has clusters for that length.
 task<result<>> fs_engine::grow(node_ptr node, std::uint64_t length) {
-    const std::uint64_t need = divide_up(length, cluster_bytes_);
+    const std::uint64_t need = clusters_for(*node, length);
     if (need <= node->clusters) co_return result<>();
     result<> locked = co_await node->metadata.lock();
     if (!locked) co_return locked;
@@ -342,33 +347,58 @@ task<result<>> fs_engine::write_locked(node_ptr node, std::uint64_t offset,
     const std::uint64_t end = offset + from.size();
     result<> done = co_await grow(node, end);
     if (!done) co_return done;
+    if (node->log) node->log->end = std::max(length, end);
     if (offset > length) done = co_await zero_locked(node, length, offset - length);
     const std::uint64_t first = align_up(offset, page_bytes);
     const std::uint64_t last = align_down(end, page_bytes);
-    const bool past = last > first && (last - first >= past_cache_bytes ||
-                                       (direct && first == offset && last == end));
+    const bool past =
+        last > first && !node->log &&
+        (last - first >= past_cache_bytes || (direct && first == offset && last == end));
     if (past) {
         if (done) done = co_await write_pages(node, offset, from.first(first - offset));
         if (done)
             done = co_await write_through(node, first, from.subspan(first - offset, last - first));
         if (done) done = co_await write_pages(node, last, from.subspan(last - offset));
-    } else {
-        while (done && !from.empty()) {
-            const auto part = from.first(std::min<std::size_t>(from.size(), piece_bytes));
-            done = co_await write_pages(node, offset, part);
-            offset += part.size();
-            from = from.subspan(part.size());
-        }
+    } else if (done) {
+        done = co_await write_pieces(node, offset, from);
     }
-    if (!done && end > length) {  // nothing of it is to be seen past the end
-        result<> cut = co_await cut_cache(node, length);
-        (void)cut;
+    if (!done) {
+        result<> taken_back = co_await take_back(node, length);
+        (void)taken_back;
+        co_return done;
     }
-    if (!done) co_return done;
     if (end > length) node->length.store(end, std::memory_order_release);
     touch(*node, true);
     note_dirty(node);
     co_return done;
+}
+
+task<result<>> fs_engine::write_pieces(node_ptr node, std::uint64_t offset,
+                                       std::span<const std::byte> from) {
+    result<> done;
+    while (done && !from.empty()) {
+        const auto part = from.first(std::min<std::size_t>(from.size(), piece_bytes));
+        done = co_await write_pages(node, offset, part);
+        offset += part.size();
+        from = from.subspan(part.size());
+        if (!done || !node->log || !cache.too_dirty()) continue;
+        done = co_await node->metadata.lock();
+        if (!done) break;
+        const unlock_guard guard(node->metadata);
+        done = co_await write_back(node);
+    }
+    co_return done;
+}
+
+/// Nothing of a write that failed is to be seen past the end.
+task<result<>> fs_engine::take_back(node_ptr node, std::uint64_t length) {
+    result<> cut = co_await cut_cache(node, length);
+    if (node->log && node->log->end > length) {
+        node->log->end = length;
+        node->log->written = std::min(node->log->written, length);
+        node->log->renew = true;  // blocks of it may be on the disk
+    }
+    co_return cut;
 }
 
 /// Into the cache.
@@ -434,7 +464,16 @@ task<result<>> fs_engine::zero_locked(node_ptr node, std::uint64_t offset, std::
     const std::uint64_t first = std::min(align_up(offset, page_bytes), end);
     const std::uint64_t last = std::max(align_down(end, page_bytes), first);
     const std::span<const std::byte> zero(zeros);
-    result<> done = co_await write_pages(node, offset, zero.first(first - offset));
+    result<> done;
+    if (node->log) {
+        for (std::uint64_t at = offset; done && at < end;) {
+            const auto part = zero.first(std::min(end - at, page_bytes - at % page_bytes));
+            done = co_await write_pieces(node, at, part);
+            at += part.size();
+        }
+        co_return done;
+    }
+    done = co_await write_pages(node, offset, zero.first(first - offset));
     if (done && last > first) {
         result<std::vector<std::uint64_t>> held =
             co_await hold(node, first / page_bytes, last / page_bytes);
@@ -473,14 +512,17 @@ task<result<>> fs_engine::truncate(node_crossing of, std::uint64_t length) {
     const unlock_guard guard(node->data);
     const std::uint64_t old = node->length.load(std::memory_order_relaxed);
     if (length < old) {
-        ok = co_await shorten(node, length);
+        cut_options how;
+        how.length = length;
+        ok = co_await shorten(node, how);
         co_return ok;
     }
     ok = co_await grow(node, length);
+    if (node->log) node->log->end = length;
     if (ok && length > old) ok = co_await zero_locked(node, old, length - old);
     if (!ok) {
-        result<> cut = co_await cut_cache(node, old);
-        (void)cut;
+        result<> taken_back = co_await take_back(node, old);
+        (void)taken_back;
         co_return ok;
     }
     node->length.store(length, std::memory_order_release);
@@ -493,7 +535,8 @@ task<result<>> fs_engine::truncate(node_crossing of, std::uint64_t length) {
 }
 
 /// First on the disk, so that a crash leaves all of the old end or nothing; then in memory.
-task<result<>> fs_engine::shorten(node_ptr node, std::uint64_t length) {
+task<result<>> fs_engine::shorten(node_ptr node, cut_options how) {
+    const std::uint64_t length = how.length;
     result<> locked = co_await node->metadata.lock();
     if (!locked) co_return locked;
     const unlock_guard guard(node->metadata);
@@ -504,13 +547,29 @@ task<result<>> fs_engine::shorten(node_ptr node, std::uint64_t length) {
         blob_changes changes;
         changes.set.push_back(
             {std::string(fs_format::key_length), fs_format::encode_number(length)});
-        const std::uint64_t needed =
-            std::max<std::uint64_t>(divide_up(length, cluster_bytes_), compatible_ ? 1 : 0);
-        if (needed < node->clusters) changes.clusters = needed;
+        const bool as_log = how.log.value_or(node->log.has_value());
+        const std::optional<fs_log> before = node->log;
+        if (as_log) {
+            node->log.emplace();
+            node->log->nonce = fresh_nonce();
+            node->log->committed = node->log->end = length;
+            node->log->written = before ? std::min(before->written, length) : 0;
+            changes.set.push_back(
+                {std::string(fs_format::key_log), fs_format::encode_number(node->log->nonce)});
+        } else if (before) {
+            node->log.reset();
+            changes.removed.emplace_back(fs_format::key_log);
+        }
+        const std::uint64_t needed = clusters_for(*node, length);
+        if (needed < node->clusters && !how.keep_space) changes.clusters = needed;
         touch(*node, true);
         const bool unflushed = std::exchange(node->unflushed, false);
         done = co_await commit(node, std::move(changes));
-        if (!done) node->unflushed = node->unflushed || unflushed;
+        if (!done) {
+            node->unflushed = node->unflushed || unflushed;
+            node->log = before;
+            if (node->log) node->log->renew = true;
+        }
     }
     if (done) {
         node->durable_length = length;
@@ -523,6 +582,22 @@ task<result<>> fs_engine::shorten(node_ptr node, std::uint64_t length) {
     }
     node->pages_kept = UINT64_MAX;
     note_dirty(node);
+    co_return done;
+}
+
+/// As an open with `truncate` asks for it.
+task<result<>> fs_engine::empty(node_ptr node, file_open_options how) {
+    result<> locked = co_await node->data.lock();
+    if (!locked) co_return locked;
+    const unlock_guard guard(node->data);
+    const bool as_log = how.log && !compatible_;
+    if (node->length.load(std::memory_order_relaxed) == 0 && node->log.has_value() == as_log &&
+        (how.keep_space || node->clusters == clusters_for(*node, 0)))
+        co_return locked;
+    cut_options cut;
+    cut.log = as_log;
+    cut.keep_space = how.keep_space;
+    result<> done = co_await shorten(node, cut);
     co_return done;
 }
 

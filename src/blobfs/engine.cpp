@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
+#include "log_layout.hpp"
 #include "nacre/core/assert.hpp"
 #include "nacre/core/bytes.hpp"
 #include "nacre/core/log.hpp"
@@ -17,7 +19,8 @@ fs_engine::fs_engine(bdev_registry& registry, blobstore store)
     : cache(std::uint64_t{64} << 20),
       registry_(registry),
       home_(*thread::current()),
-      store_(std::move(store)) {}
+      store_(std::move(store)),
+      log_buffers_({.limit = byte_count(std::uint64_t{8} << 20), .registered = false}) {}
 
 fs_engine::~fs_engine() { NACRE_ASSERT(!store_.is_loaded()); }
 
@@ -59,8 +62,11 @@ node_status fs_engine::describe(const fs_node& node) const {
                : node.target.empty() ? node.length.load(std::memory_order_relaxed)
                                      : node.target.size();
     // What is set aside for a file that grows is nobody's business.
-    s.allocated = std::min(node.clusters * cluster_bytes_,
-                           align_up(node.length.load(std::memory_order_relaxed), page_bytes));
+    const std::uint64_t length = node.length.load(std::memory_order_relaxed);
+    s.allocated =
+        std::min(node.clusters * cluster_bytes_,
+                 node.log ? fs_format::log_disk_bytes(length) : align_up(length, page_bytes));
+    s.log = node.log.has_value();
     s.links = node.is_directory() ? 2 + node.subdirectories
                                   : static_cast<std::uint32_t>(node.names.size());
     return s;
@@ -143,8 +149,8 @@ task<result<blobfs_file>> fs_engine::open_node(node_id id, file_open_options how
     ++open_files_;
     blobfs_file file(node, how);
     if (how.truncate) {
-        result<> cut = co_await truncate(node, 0);
-        if (!cut) co_return fail(cut.error());
+        result<> emptied = co_await empty(node, how);
+        if (!emptied) co_return fail(emptied.error());
     }
     co_return std::move(file);
 }
@@ -185,17 +191,21 @@ task<result<>> fs_engine::commit(node_ptr node, blob_changes changes) {
     if (!pinned) co_return pinned;
     if (node->attributes_changed && !compatible_)
         changes.set.push_back(
-            {std::string(fs_format::key_node), fs_format::encode_attributes(node->attributes)});
+            {std::string(fs_format::key_node),
+             fs_format::encode_attributes(node->attributes, node->log.has_value())});
     const node_attributes written = node->attributes;
     const std::optional<std::uint64_t> clusters = changes.clusters;
+    const bool writes = clusters || !changes.set.empty() || !changes.removed.empty();
     outcome<> done = co_await node->file.change(std::move(changes));
     if (done) {
         if (clusters) node->clusters = *clusters;
         node->attributes_changed = node->attributes_changed && !(written == node->attributes);
+        if (writes && std::exchange(node->unsettled, false)) std::erase(unsettled_, node);
     } else if (!done.error().code.is(ENOSPC) && !node->unsettled) {
         node->unsettled = true;
         unsettled_.push_back(node);
     }
+    if (!done && node->log) node->log->renew = true;  // whichever nonce the disk has now
     unpin(*node);
     if (!done) co_return fail(done.error().code);
     co_return result<>();

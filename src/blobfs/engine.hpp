@@ -2,7 +2,8 @@
 //
 // fs_engine: a loaded blobfs. Everything here is the home thread's (the registry's), but for what a
 // foreign OS thread copies out of the cache. The parts: load.cpp, names.cpp (the name space),
-// attributes.cpp, data.cpp (reads, writes, lengths), write_back.cpp, engine.cpp (the rest).
+// attributes.cpp, data.cpp (reads, writes, lengths), log.cpp, write_back.cpp, engine.cpp (the
+// rest).
 //
 // Locks, in this order: names_, a node's data, its metadata. None is needed to look at what is in
 // memory.
@@ -15,10 +16,20 @@
 
 #include "cache.hpp"
 #include "format.hpp"
+#include "nacre/memory/buffer_pool.hpp"
 #include "nacre/runtime/scope.hpp"
 #include "nacre/runtime/thread.hpp"
 
 namespace nacre::detail {
+
+/// Of a file that is kept as log_layout.hpp says.
+struct fs_log {
+    std::uint64_t nonce = 0;
+    std::uint64_t committed = 0;  ///< `length` on the disk
+    std::uint64_t written = 0;    ///< bytes whose blocks have been written
+    std::uint64_t end = 0;        ///< bytes there are, with those of a write under way
+    bool renew = false;           ///< a new nonce before anything is written
+};
 
 struct fs_node {
     fs_node(fs_engine& e, node_id i, std::uint64_t g, page_cache& cache) noexcept
@@ -39,8 +50,9 @@ struct fs_node {
 
     // Data.
     std::atomic<std::uint64_t> length{0};
-    std::uint64_t durable_length = 0;
+    std::uint64_t durable_length = 0;  ///< what a crash leaves at least
     std::uint64_t clusters = 0;
+    std::optional<fs_log> log;
     std::uint64_t pages_kept = UINT64_MAX;  ///< those behind are not written: they are cut off
     bool unflushed = false;                 ///< data were written since the last flush
     unsigned handles = 0;
@@ -60,7 +72,8 @@ struct fs_node {
     [[nodiscard]] bool is_file() const noexcept { return S_ISREG(attributes.mode); }
     [[nodiscard]] bool dirty() const noexcept {
         return attributes_changed || !pages.dirty().empty() ||
-               durable_length != length.load(std::memory_order_relaxed);
+               durable_length != length.load(std::memory_order_relaxed) ||
+               (log && handles == 0 && log->committed != durable_length);
     }
 };
 using node_ptr = std::shared_ptr<fs_node>;
@@ -227,7 +240,18 @@ private:
     [[nodiscard]] task<result<>> zero_locked(node_ptr node, std::uint64_t offset,
                                              std::uint64_t bytes);
     [[nodiscard]] task<result<>> grow(node_ptr node, std::uint64_t length);
-    [[nodiscard]] task<result<>> shorten(node_ptr node, std::uint64_t length);
+    struct cut_options {
+        std::uint64_t length = 0;
+        std::optional<bool> log{};  ///< of length 0: what it is from now on
+        bool keep_space = false;
+    };
+    [[nodiscard]] task<result<>> shorten(node_ptr node, cut_options how);
+    [[nodiscard]] task<result<>> empty(node_ptr node, file_open_options how);
+    /// In pieces, through the cache.
+    [[nodiscard]] task<result<>> write_pieces(node_ptr node, std::uint64_t offset,
+                                              std::span<const std::byte> from);
+    /// What a write past the end has left there is forgotten.
+    [[nodiscard]] task<result<>> take_back(node_ptr node, std::uint64_t length);
     [[nodiscard]] task<result<>> cut_cache(node_ptr node, std::uint64_t length);
     void read_ahead(const node_ptr& node, std::uint64_t offset, std::uint64_t bytes);
     [[nodiscard]] task<result<>> read_ahead_task(node_ptr node, std::uint64_t first,
@@ -248,6 +272,22 @@ private:
     /// Until the device does nothing with this chunk.
     [[nodiscard]] static task<result<>> wait_idle(fs_node& node, std::uint64_t index);
 
+    // log.cpp
+    [[nodiscard]] std::uint64_t fresh_nonce() const;
+    [[nodiscard]] task<result<>> recover_log(node_ptr node);
+    [[nodiscard]] task<result<>> renew_log(node_ptr node);
+    [[nodiscard]] task<result<>> write_back_log(node_ptr node);
+    [[nodiscard]] task<result<>> write_log_run(node_ptr node, std::uint64_t first,
+                                               std::uint64_t end);
+    [[nodiscard]] task<result<>> load_log_run(node_ptr node, std::uint64_t first,
+                                              std::uint64_t end);
+    /// Of bytes [from, to) that lie in block `index`, into `into`, from the cache or the disk.
+    [[nodiscard]] task<result<>> fetch_log(node_ptr node, std::uint64_t index, std::uint64_t from,
+                                           std::span<std::byte> into);
+    [[nodiscard]] result<std::span<const std::byte>> check_log_block(
+        const fs_node& node, std::span<const std::byte> block, std::uint64_t index,
+        std::uint64_t bytes);
+
     // write_back.cpp
     struct sync_options {
         bool attributes = false;  ///< times and permissions, too
@@ -260,6 +300,8 @@ private:
     [[nodiscard]] task<result<>> flush(node_ptr node);
     [[nodiscard]] task<result<>> relieve(node_ptr node);
     [[nodiscard]] task<result<>> give_back_surplus();
+    [[nodiscard]] std::uint64_t clusters_for(const fs_node& node,
+                                             std::uint64_t length) const noexcept;
     [[nodiscard]] std::uint64_t clusters_needed(const fs_node& node) const noexcept;
     void note_dirty(const node_ptr& node);
     void start_flusher();
@@ -289,6 +331,7 @@ private:
     bool flushing_ = false;  // flush_later is under way
     bool unloading_ = false;
     std::vector<std::string> findings_;
+    buffer_pool log_buffers_;
     scope background_;
 };
 

@@ -9,6 +9,9 @@ namespace nacre::fs_format {
 
 namespace {
 
+constexpr std::uint32_t version_plain = 1;
+constexpr std::uint32_t version_log = 2;
+
 const std::byte* bytes_of(const std::string& value) {
     return reinterpret_cast<const std::byte*>(value.data());
 }
@@ -43,13 +46,15 @@ outcome<std::string> text_of(const std::string& key, std::string_view value, boo
     return name;
 }
 
-outcome<> take_attributes(const blob_xattr& x, node_attributes& to) {
+outcome<> take_attributes(const blob_xattr& x, node_attributes& to, std::uint32_t& version) {
     if (x.value.size() != node_bytes)
         return fail(EILSEQ, fmt::format("attribute \"node\" has {} bytes, not {}", x.value.size(),
                                         node_bytes));
     const std::byte* const p = bytes_of(x.value);
-    if (const auto version = load_le<std::uint32_t>(p); version != 1)
-        return fail(EILSEQ, fmt::format("attribute \"node\" is of version {}, not 1", version));
+    version = load_le<std::uint32_t>(p);
+    if (version != version_plain && version != version_log)
+        return fail(EILSEQ, fmt::format("attribute \"node\" is of version {}, not {} or {}",
+                                        version, version_plain, version_log));
     to.mode = load_le<std::uint32_t>(p + 4);
     to.uid = load_le<std::uint32_t>(p + 8);
     to.gid = load_le<std::uint32_t>(p + 12);
@@ -98,9 +103,11 @@ std::string encode_number(std::uint64_t value) {
     return raw;
 }
 
-std::string encode_attributes(const node_attributes& a) {
+std::string encode_attributes(const node_attributes& a, bool is_log) {
     std::string raw;
-    for (const std::uint32_t v : {1U, a.mode, a.uid, a.gid, a.device, 0U}) put32(raw, v);
+    for (const std::uint32_t v :
+         {is_log ? version_log : version_plain, a.mode, a.uid, a.gid, a.device, 0U})
+        put32(raw, v);
     for (const std::int64_t v : {a.atime_ns, a.mtime_ns, a.ctime_ns, std::int64_t{0}})
         put64(raw, static_cast<std::uint64_t>(v));
     return raw;
@@ -124,7 +131,9 @@ std::vector<blob_xattr> encode(const node_record& record, bool compatible) {
     }
     all.push_back({std::string(key_length), encode_number(record.length)});
     if (compatible) return all;
-    all.push_back({std::string(key_node), encode_attributes(record.attributes)});
+    all.push_back(
+        {std::string(key_node), encode_attributes(record.attributes, record.log.has_value())});
+    if (record.log) all.push_back({std::string(key_log), encode_number(*record.log)});
     const std::string_view target = record.target;
     if (!target.empty())
         all.push_back({std::string(key_target), std::string(target.substr(0, target_piece_bytes))});
@@ -140,6 +149,7 @@ outcome<node_record> decode(const std::vector<blob_xattr>& xattrs, bool compatib
     std::optional<std::string> name;
     node_id parent = node_id::none;
     bool has_length = false;
+    std::uint32_t version = version_plain;
     std::string rest;
     for (const blob_xattr& x : xattrs) {
         outcome<std::uint64_t> number = 0;
@@ -163,7 +173,10 @@ outcome<node_record> decode(const std::vector<blob_xattr>& xattrs, bool compatib
             number = number_of(x);
             if (number) record.replaces = static_cast<node_id>(*number);
         } else if (x.name == key_node) {
-            taken = take_attributes(x, record.attributes);
+            taken = take_attributes(x, record.attributes, version);
+        } else if (x.name == key_log) {
+            number = number_of(x);
+            if (number) record.log = *number;
         } else if (x.name == key_target) {
             record.target = x.value;
         } else if (x.name == key_target_rest) {
@@ -183,6 +196,9 @@ outcome<node_record> decode(const std::vector<blob_xattr>& xattrs, bool compatib
     if (record.attributes.mode == 0) return fail(EILSEQ, "it has no attribute \"node\"");
     if (record.names.empty() && !is_root && !record.deleted)
         return fail(EILSEQ, "it has no attribute \"name\"");
+    const bool is_log = record.log.has_value();
+    if (is_log != (version == version_log) || (is_log && !S_ISREG(record.attributes.mode)))
+        return fail(EILSEQ, "its attributes \"node\" and \"log\" contradict each other");
     if (is_root && !S_ISDIR(record.attributes.mode)) return fail(EILSEQ, "it is no directory");
     return record;
 }

@@ -16,6 +16,9 @@
 //                  It tells the old one when a crash came between the two steps of a rename.
 //     target, target.2   what a symbolic link says, in pieces
 //     x.<name>     an extended attribute
+//     log          8 bytes, a nonce: its bytes are in blocks as log_layout.hpp says, and `length`
+//     is
+//                  what it had at least. `node` is of version 2 then, which older readers refuse
 // A directory or link has no clusters.
 #pragma once
 
@@ -45,6 +48,7 @@ inline constexpr std::string_view key_target = "target";
 inline constexpr std::string_view key_target_rest = "target.2";
 inline constexpr std::string_view link_prefix = "link.";
 inline constexpr std::string_view xattr_prefix = "x.";
+inline constexpr std::string_view key_log = "log";
 
 /// One name of a node, and the attribute it is kept in.
 struct node_name {
@@ -61,10 +65,11 @@ struct node_record {
     node_attributes attributes{};
     node_id replaces = node_id::none;
     std::string target;
+    std::optional<std::uint64_t> log{};  ///< its nonce, if it is kept as a log
 };
 
 [[nodiscard]] std::string encode_number(std::uint64_t value);
-[[nodiscard]] std::string encode_attributes(const node_attributes& attributes);
+[[nodiscard]] std::string encode_attributes(const node_attributes& attributes, bool is_log);
 /// The value of `key` for this name.
 [[nodiscard]] std::string encode_name(const node_name& name);
 /// What all attributes of a new node are. `compatible`: SPDK's only.

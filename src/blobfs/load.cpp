@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "engine.hpp"
+#include "log_layout.hpp"
 #include "nacre/core/bytes.hpp"
 #include "nacre/core/log.hpp"
 
@@ -70,9 +71,10 @@ task<outcome<>> fs_engine::load(blobfs_load_options options) {
     place_nodes();
     if (s.recovered) {  // what was set aside for growth
         for (auto& [id, node] : nodes_)
-            if (node->clusters > divide_up(node->durable_length, cluster_bytes_) && !compatible_)
-                dirty_nodes_[id] = node;
+            if (node->clusters > clusters_needed(*node) && !compatible_) dirty_nodes_[id] = node;
     }
+    for (auto& [id, node] : nodes_)
+        if (node->log && node->dirty()) dirty_nodes_[id] = node;
     if (read_only_) co_return outcome<>();
     result<> settled = co_await settle();
     if (settled) co_return outcome<>();
@@ -97,12 +99,14 @@ task<outcome<>> fs_engine::load_node(blob_id id) {
         findings_.push_back(std::move(what));
         co_return outcome<>();
     }
-    if (S_ISREG(record->attributes.mode) && record->length > status.clusters * cluster_bytes_) {
+    const std::uint64_t room = record->log ? log_capacity(status.clusters * cluster_bytes_)
+                                           : status.clusters * cluster_bytes_;
+    if (S_ISREG(record->attributes.mode) && record->length > room) {
         findings_.push_back(
             fmt::format("blob {}: its length of {} is more than its {} clusters "
                         "hold: cut",
                         to_string(id), record->length, status.clusters));
-        record->length = status.clusters * cluster_bytes_;
+        record->length = room;
     }
     node_ptr node = add_node(static_cast<node_id>(id), status.clusters);
     node->attributes = record->attributes;
@@ -115,7 +119,15 @@ task<outcome<>> fs_engine::load_node(blob_id id) {
     node->length.store(record->length, std::memory_order_relaxed);
     node->durable_length = record->length;
     node->removed = record->deleted;
-    co_return outcome<>();
+    if (!record->log) co_return outcome<>();
+    node->log.emplace();
+    node->log->nonce = *record->log;
+    node->log->committed = record->length;
+    result<> found = co_await recover_log(node);
+    if (found) co_return outcome<>();
+    co_return fail(
+        failure(found.error(), fmt::format("blob {}: the end of this log could not be read: {}",
+                                           to_string(id), nacre::describe(found.error()))));
 }
 
 /// Directories get their entries.

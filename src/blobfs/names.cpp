@@ -89,6 +89,10 @@ task<result<node_status>> fs_engine::make(node_id directory, std::string name, n
     node->attributes = record.attributes;
     node->names = std::move(record.names);
     node->target = std::move(record.target);
+    if (record.log) {
+        node->log.emplace();
+        node->log->nonce = *record.log;
+    }
     enter(**in, name, *node);
     co_return describe(*node);
 }

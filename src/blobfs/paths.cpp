@@ -90,9 +90,11 @@ task<outcome<blobfs_file>> fs_engine::open(std::string path, file_open_options h
     if (!id && id.error().is(ENOENT) && how.create) {
         result<spot> where = find_spot(path);
         if (!where) co_return fail(about(path, where.error()));
-        how.attributes.mode = S_IFREG | (how.attributes.mode & 07777);
-        result<node_status> made =
-            co_await make_node(where->directory, where->name, how.attributes);
+        fs_format::node_record record;
+        record.attributes = how.attributes;
+        record.attributes.mode = S_IFREG | (how.attributes.mode & 07777);
+        if (how.log && !compatible_) record.log = fresh_nonce();
+        result<node_status> made = co_await make(where->directory, where->name, std::move(record));
         if (made) {
             id = made->id;
         } else if (made.error().is(EEXIST) && !how.exclusive) {

@@ -28,6 +28,7 @@ struct model_file {
     };
     std::vector<change> changes;
     std::vector<change> failed;  // that may be there, whatever was synced
+    bool log = false;            // its length is any between those it had
 
     void write(std::uint64_t offset, const std::string& data);
     void truncate(std::uint64_t length);
@@ -43,6 +44,7 @@ struct program_options {
     std::uint64_t seed = 1;
     unsigned operations = 14;
     bool compatible = false;
+    bool logs = false;  // two thirds of the files are
 };
 
 class program_scenario final : public sim::bdev_scenario {

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "engine.hpp"
+#include "log_layout.hpp"
 #include "nacre/core/bytes.hpp"
 #include "nacre/core/log.hpp"
 #include "nacre/runtime/sleep.hpp"
@@ -35,9 +36,13 @@ task<result<>> fs_engine::write_back_run(node_ptr node, std::uint64_t first, std
     co_return done;
 }
 
-/// What is dirty now. On failure it stays dirty.
+/// What is dirty now. On failure it stays dirty. A log's is written under its `metadata`.
 task<result<>> fs_engine::write_back(node_ptr node) {
     if (node->pages.dirty().empty()) co_return result<>();
+    if (node->log) {
+        result<> logged = co_await write_back_log(node);
+        co_return logged;
+    }
     result<> pinned = co_await pin(node);
     if (!pinned) co_return pinned;
     const std::vector<std::uint64_t> indexes(node->pages.dirty().begin(),
@@ -85,10 +90,13 @@ task<result<>> fs_engine::write_back(node_ptr node) {
     co_return done;
 }
 
+std::uint64_t fs_engine::clusters_for(const fs_node& node, std::uint64_t length) const noexcept {
+    const std::uint64_t bytes = node.log ? log_disk_bytes(length) : length;
+    return std::max<std::uint64_t>(divide_up(bytes, cluster_bytes_), compatible_ ? 1 : 0);
+}
+
 std::uint64_t fs_engine::clusters_needed(const fs_node& node) const noexcept {
-    return std::max<std::uint64_t>(
-        divide_up(node.length.load(std::memory_order_relaxed), cluster_bytes_),
-        compatible_ ? 1 : 0);
+    return clusters_for(node, node.length.load(std::memory_order_relaxed));
 }
 
 /// Data, then the length that covers them.
@@ -100,21 +108,27 @@ task<result<>> fs_engine::sync_node(node_ptr node, sync_options how) {
     result<> done = co_await write_back(node);
     if (!done) co_return done;
     blob_changes changes;
-    if (length != node->durable_length)
-        changes.set.push_back({std::string(key_length), encode_number(length)});
     const std::uint64_t needed = clusters_needed(*node);
     if (how.trim && node->is_file() && needed < node->clusters) changes.clusters = needed;
     const bool attributes = how.attributes && node->attributes_changed;
-    if (changes.set.empty() && !changes.clusters && !attributes) {
+    // Of a log the blocks say it, until it is put away.
+    const bool says_length =
+        node->log ? node->log->committed != length && (node->handles == 0 || attributes)
+                  : node->durable_length != length;
+    if (!says_length && !changes.clusters && !attributes && !(node->unsettled && node->is_file())) {
         done = co_await flush(node);
+        if (done && node->log) node->durable_length = length;
         co_return done;
     }
+    if (node->is_file()) changes.set.push_back({std::string(key_length), encode_number(length)});
     const bool unflushed = std::exchange(node->unflushed, false);
     done = co_await commit(node, std::move(changes));  // it flushes, before and after
-    if (done)
-        node->durable_length = length;
-    else
+    if (!done) {
         node->unflushed = node->unflushed || unflushed;
+        co_return done;
+    }
+    node->durable_length = length;
+    if (node->log) node->log->committed = length;
     co_return done;
 }
 
@@ -156,12 +170,20 @@ task<outcome<>> fs_engine::sync_all() {
 
 /// A writer waits until less is dirty.
 task<result<>> fs_engine::relieve(node_ptr node) {
-    result<> done = co_await write_back(node);
-    std::vector<node_ptr> all;
-    for (auto& [id, other] : dirty_nodes_) all.push_back(other);
+    std::vector<node_ptr> all{node};
+    for (auto& [id, other] : dirty_nodes_)
+        if (other != node) all.push_back(other);
+    result<> done;
     for (const node_ptr& other : all) {
         if (!done || !cache.too_dirty()) break;
         if (other->removed && other->handles == 0) continue;  // nobody will read it
+        if (!other->log) {
+            done = co_await write_back(other);
+            continue;
+        }
+        done = co_await other->metadata.lock();
+        if (!done) break;
+        const unlock_guard guard(other->metadata);
         done = co_await write_back(other);
     }
     co_return done;

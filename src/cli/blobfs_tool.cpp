@@ -76,6 +76,7 @@ json::object to_json(const std::string& name, const node_status& s) {
                                                   : "other"},
                         {"length", s.length},
                         {"allocated", s.allocated},
+                        {"log", s.log},
                         {"links", s.links},
                         {"mode", fmt::format("{:o}", s.attributes.mode & 07777)},
                         {"uid", s.attributes.uid},

@@ -11,8 +11,8 @@
 // thread's; foreign OS threads have blocking.hpp. What changes names (create, rename, link, remove)
 // is durable when it returns, and a crash leaves it done or undone. Data and lengths are durable
 // after sync(); before it a crash leaves of each byte, and of the length, what was synced last or
-// something written later. ENOSPC comes with the write that needs the space, never with a sync of
-// what was accepted.
+// something written later (of a log's length: anything between what it had). ENOSPC comes with the
+// write that needs the space, never with a sync of what was accepted.
 //
 // Memory that a call is given (paths, data) stays valid until the await ends.
 // Errors are those of the POSIX call of that name; EROFS: loaded read-only; ENODEV: the bdev is
@@ -76,6 +76,7 @@ struct node_status {
     std::uint64_t length = 0;     ///< bytes
     std::uint64_t allocated = 0;  ///< bytes
     std::uint32_t links = 1;
+    bool log = false;  ///< its blocks say how long it is: file_open_options::log
     [[nodiscard]] bool is_directory() const noexcept { return S_ISDIR(attributes.mode); }
     [[nodiscard]] bool is_file() const noexcept { return S_ISREG(attributes.mode); }
     [[nodiscard]] bool is_link() const noexcept { return S_ISLNK(attributes.mode); }
@@ -104,6 +105,11 @@ struct file_open_options {
     bool exclusive = false;  ///< with create: EEXIST
     bool truncate = false;
     bool direct = false;  ///< past the cache where offset, length and memory allow it (4 KiB)
+    /// Of a file that is made or truncated by this open: a sync of what was appended is one write
+    /// and one flush. Everything passes the cache, and what is read is checked by CRC32C. Nothing
+    /// changes where the store is `compatible`.
+    bool log = false;
+    bool keep_space = false;       ///< with truncate: the file goes on where its old bytes were
     node_attributes attributes{};  ///< of a new file; times are set
 };
 

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// Files that are kept as logs: what a sync costs, what a crash leaves, what a block's checksum
+// finds.
+#include <array>
+
+#include "log_layout.hpp"
+#include "nacre/core/log.hpp"
+#include "test_files.hpp"
+
+namespace nacre::test {
+namespace {
+
+using namespace fs_format;
+
+using block = std::array<std::byte, log_block_bytes>;
+
+block sealed(std::uint64_t index, std::uint64_t used, std::uint64_t nonce) {
+    block b;
+    b.fill(std::byte{'d'});
+    seal_log_block(b, index, used, nonce);
+    return b;
+}
+
+TEST(log_block, says_what_it_holds) {
+    const block b = sealed(7, 100, 0x1122);
+    const std::optional<log_block> opened = open_log_block(b, 7);
+    ASSERT_TRUE(opened);
+    EXPECT_EQ(opened->nonce, 0x1122U);
+    EXPECT_EQ(opened->data.size(), 100U);
+    EXPECT_EQ(opened->data.front(), std::byte{'d'});
+    EXPECT_EQ(b[log_header_bytes + 100], std::byte{0});
+}
+
+TEST(log_block, is_none_when_a_bit_is_wrong_or_it_belongs_elsewhere) {
+    block b = sealed(7, log_payload, 1);
+    EXPECT_FALSE(open_log_block(b, 8));
+    for (const std::size_t at : {0U, 4U, 9U, 17U, 24U, 4095U}) {
+        b[at] ^= std::byte{1};
+        EXPECT_FALSE(open_log_block(b, 7)) << at;
+        b[at] ^= std::byte{1};
+    }
+    EXPECT_TRUE(open_log_block(b, 7));
+    EXPECT_FALSE(open_log_block(block{}, 0));
+}
+
+TEST(log_block, counts_bytes_on_the_disk) {
+    EXPECT_EQ(log_disk_bytes(0), 0U);
+    EXPECT_EQ(log_disk_bytes(1), 4096U);
+    EXPECT_EQ(log_disk_bytes(4072), 4096U);
+    EXPECT_EQ(log_disk_bytes(4073), 8192U);
+    EXPECT_EQ(log_capacity(8192), 8144U);
+}
+
+void simulate(task<void> (*test)(bdev_registry&)) {
+    for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+        sim::world w(seed);
+        w.make_file("/disk", 32 << 20);
+        sim::with_registry(w, test);
+        EXPECT_EQ(w.open_descriptors(), 0U);
+    }
+}
+
+file_open_options as_log() {
+    file_open_options how;
+    how.write = how.create = how.log = true;
+    return how;
+}
+
+std::string pattern(std::size_t n, unsigned seed) {
+    std::string text(n, '\0');
+    for (std::size_t i = 0; i < n; ++i) text[i] = static_cast<char>('a' + (i * 7 + seed) % 26);
+    return text;
+}
+
+struct counts {
+    std::uint64_t writes = 0;
+    std::uint64_t flushes = 0;
+};
+
+task<counts> counts_of(bdev_registry& registry) {
+    io_statistics s = co_await registry.find("disk")->collect_statistics();
+    co_return counts{s.of(opcode::write).operations, s.of(opcode::flush).operations};
+}
+
+task<void> check_cost(bdev_registry& registry) {
+    outcome<blobfs> fs = co_await make_fs(registry);
+    EXPECT_TRUE(fs) << fs.error().message;
+    if (!fs) co_return;
+    outcome<blobfs_file> file = co_await fs->open("/log", as_log());
+    EXPECT_TRUE(file);
+    if (!file) co_return;
+    result<> done = co_await file->allocate(1 << 20);
+    EXPECT_TRUE(done);
+    std::string all;
+    for (unsigned i = 0; i < 100; ++i) {
+        const std::string piece = pattern(1 + i * 97, i);
+        done = co_await file->append(bytes_of(piece));
+        EXPECT_TRUE(done);
+        all += piece;
+        const counts before = co_await counts_of(registry);
+        done = co_await file->sync();
+        EXPECT_TRUE(done);
+        const counts after = co_await counts_of(registry);
+        EXPECT_EQ(after.writes - before.writes, 1U) << i;
+        EXPECT_EQ(after.flushes - before.flushes, 1U) << i;
+    }
+    done = co_await file->drop_cache();
+    EXPECT_TRUE(done);
+    outcome<std::string> text = co_await contents(*fs, "/log");
+    EXPECT_TRUE(text.value_or("?") == all);
+    done = co_await file->close();
+    EXPECT_TRUE(done);
+    outcome<node_status> s = co_await fs->stat("/log");
+    EXPECT_TRUE(s && s->log);
+    outcome<> gone = co_await fs->unload();
+    EXPECT_TRUE(gone);
+    outcome<blobfs> again = co_await load_fs(registry);
+    EXPECT_TRUE(again);
+    if (!again) co_return;
+    text = co_await contents(*again, "/log");
+    EXPECT_TRUE(text.value_or("?") == all);
+    gone = co_await again->unload();
+    EXPECT_TRUE(gone);
+}
+TEST(blobfs_log, a_synced_append_is_one_write_and_one_flush) { simulate(&check_cost); }
+
+task<void> check_any_write(bdev_registry& registry) {
+    outcome<blobfs> fs = co_await make_fs(registry);
+    EXPECT_TRUE(fs) << fs.error().message;
+    if (!fs) co_return;
+    fs->set_cache_size(1 << 20);
+    outcome<blobfs_file> file = co_await fs->open("/log", as_log());
+    EXPECT_TRUE(file);
+    if (!file) co_return;
+    std::string all = pattern(3 << 20, 1);  // more than the cache holds, at once
+    result<> done = co_await file->append(bytes_of(all));
+    EXPECT_TRUE(done);
+    const std::string over = pattern(10'000, 2);
+    for (const std::size_t at : {0U, 4071U, 8144U, 100'000U, 3'000'000U}) {
+        all.replace(at, over.size(), over);
+        done = co_await file->write(at, bytes_of(over));
+        EXPECT_TRUE(done);
+        done = co_await file->drop_cache();
+        EXPECT_TRUE(done);
+    }
+    all.resize(all.size() + 500'000);  // a gap
+    all += over;
+    done = co_await file->write(all.size() - over.size(), bytes_of(over));
+    EXPECT_TRUE(done);
+    done = co_await file->sync();
+    EXPECT_TRUE(done);
+    done = co_await file->drop_cache();
+    EXPECT_TRUE(done);
+    outcome<std::string> text = co_await contents(*fs, "/log");
+    EXPECT_TRUE(text.value_or("?") == all);
+    all.resize(123'456);
+    done = co_await file->truncate(all.size());
+    EXPECT_TRUE(done);
+    all.resize(200'000);
+    done = co_await file->truncate(all.size());
+    EXPECT_TRUE(done);
+    done = co_await file->drop_cache();
+    EXPECT_TRUE(done);
+    text = co_await contents(*fs, "/log");
+    EXPECT_TRUE(text.value_or("?") == all);
+    done = co_await file->close();
+    EXPECT_TRUE(done);
+    outcome<> gone = co_await fs->unload();
+    EXPECT_TRUE(gone);
+}
+TEST(blobfs_log, may_be_written_anywhere_like_any_file) { simulate(&check_any_write); }
+
+task<void> check_reuse(bdev_registry& registry) {
+    outcome<blobfs> fs = co_await make_fs(registry);
+    EXPECT_TRUE(fs) << fs.error().message;
+    if (!fs) co_return;
+    outcome<blobfs_file> file = co_await fs->open("/log", as_log());
+    EXPECT_TRUE(file);
+    if (!file) co_return;
+    const std::string first = pattern(1 << 20, 1);
+    result<> done = co_await file->append(bytes_of(first));
+    EXPECT_TRUE(done);
+    done = co_await file->close();
+    EXPECT_TRUE(done);
+    outcome<> synced = co_await fs->sync();
+    EXPECT_TRUE(synced);
+    const blobfs_status full = co_await fs->status();
+    file_open_options how = as_log();
+    how.truncate = how.keep_space = true;
+    file = co_await fs->open("/log", how);
+    EXPECT_TRUE(file);
+    if (!file) co_return;
+    EXPECT_EQ(file->length(), 0U);
+    const blobfs_status emptied = co_await fs->status();
+    EXPECT_EQ(emptied.free, full.free);
+    const std::string second = pattern(100, 2);
+    done = co_await file->append(bytes_of(second));
+    EXPECT_TRUE(done);
+    const counts before = co_await counts_of(registry);
+    done = co_await file->sync();
+    EXPECT_TRUE(done);
+    const counts after = co_await counts_of(registry);
+    EXPECT_EQ(after.writes - before.writes, 1U);
+    done = co_await file->close();
+    EXPECT_TRUE(done);
+    // Emptied by an open that does not ask for a log, it is none.
+    how.log = how.keep_space = false;
+    file = co_await fs->open("/log", how);
+    EXPECT_TRUE(file);
+    if (!file) co_return;
+    done = co_await file->append(bytes_of(first));
+    EXPECT_TRUE(done);
+    done = co_await file->close();
+    EXPECT_TRUE(done);
+    outcome<node_status> s = co_await fs->stat("/log");
+    EXPECT_TRUE(s && !s->log);
+    outcome<std::string> text = co_await contents(*fs, "/log");
+    EXPECT_TRUE(text.value_or("?") == first);
+    outcome<> gone = co_await fs->unload();
+    EXPECT_TRUE(gone);
+}
+TEST(blobfs_log, goes_on_in_the_space_of_the_one_before) { simulate(&check_reuse); }
+
+task<void> check_damage(bdev_registry& registry) {
+    outcome<blobfs> fs = co_await make_fs(registry);
+    EXPECT_TRUE(fs) << fs.error().message;
+    if (!fs) co_return;
+    const std::string text = "a word that stands nowhere else on this disk";
+    outcome<blobfs_file> file = co_await fs->open("/log", as_log());
+    EXPECT_TRUE(file);
+    if (!file) co_return;
+    result<> done = co_await file->append(bytes_of(text + std::string(20'000, 'x')));
+    EXPECT_TRUE(done);
+    done = co_await file->close();
+    EXPECT_TRUE(done);
+    outcome<> gone = co_await fs->unload();
+    EXPECT_TRUE(gone);
+    std::vector<std::byte> block_of(4096);
+    const std::span<std::byte> bytes(block_of);
+    outcome<bdev_desc> desc = co_await open_disk(registry);
+    EXPECT_TRUE(desc);
+    if (!desc) co_return;
+    outcome<bdev_channel> channel = desc->open_channel();
+    EXPECT_TRUE(channel);
+    if (!channel) co_return;
+    bool found = false;
+    for (std::uint64_t at = 0; at < (32 << 20) / 4096 && !found; ++at) {
+        const iov_view view(bytes);
+        done = co_await channel->read(lba(at), view);
+        EXPECT_TRUE(done);
+        found = std::memcmp(block_of.data() + log_header_bytes, text.data(), text.size()) == 0;
+        if (!found) continue;
+        block_of[log_header_bytes + 3] ^= std::byte{4};
+        const const_iov_view damaged(bytes);
+        done = co_await channel->write(lba(at), damaged);
+        EXPECT_TRUE(done);
+    }
+    EXPECT_TRUE(found);
+    channel->close();
+    desc->close();
+    fs = co_await load_fs(registry);
+    EXPECT_TRUE(fs);
+    if (!fs) co_return;
+    log::silence(true);
+    outcome<std::string> read = co_await contents(*fs, "/log");
+    log::silence(false);
+    EXPECT_TRUE(!read && read.error().code.is(EILSEQ));
+    gone = co_await fs->unload();
+    EXPECT_TRUE(gone);
+}
+TEST(blobfs_log, a_damaged_block_is_an_error_and_is_not_served) { simulate(&check_damage); }
+
+}  // namespace
+}  // namespace nacre::test
