@@ -6,6 +6,8 @@
 
 #include "log_layout.hpp"
 #include "nacre/core/log.hpp"
+#include "nacre/core/random.hpp"
+#include "nacre/sim/bdev_scenario.hpp"
 #include "test_files.hpp"
 
 namespace nacre::test {
@@ -270,6 +272,111 @@ task<void> check_damage(bdev_registry& registry) {
     EXPECT_TRUE(gone);
 }
 TEST(blobfs_log, a_damaged_block_is_an_error_and_is_not_served) { simulate(&check_damage); }
+
+// --- Many lives ---------------------------------------------------------------------------------
+
+/// One log that is appended to in life after life, each of which ends with a power cut. What was
+/// synced is there, what follows is a part of what was appended in the last life, and never of an
+/// older one.
+class log_lives final : public sim::bdev_scenario {
+public:
+    explicit log_lives(std::uint64_t seed) : dice_(seed) {}
+    [[nodiscard]] bool reached() const noexcept { return lives_ > 0; }
+
+private:
+    void prepare(sim::world& w) override { w.make_file("/disk", 4 << 20); }
+    task<void> work(bdev_registry& registry) override {
+        outcome<blobfs> fs = co_await make_fs(registry);
+        if (!fs) co_return;
+        outcome<blobfs_file> file = co_await fs->open("/log", as_log());
+        if (file) {
+            result<> closed = co_await file->close();
+            (void)closed;
+        }
+        outcome<> gone = co_await fs->unload();
+        expect(gone);
+        w_->cut_power_after(1 + dice_.below(150));
+    }
+    task<void> look(bdev_registry& registry) override {
+        outcome<blobfs> fs = co_await load_fs(registry);
+        if (!fs) {
+            expect(fail(std::move(fs.error())));
+            co_return;
+        }
+        outcome<std::string> found = co_await contents(*fs, "/log");
+        if (!found) {
+            expect(fail(std::move(found.error())));
+        } else if (found->size() < synced_ || !now_.starts_with(*found)) {
+            violate(failure(EILSEQ, "of " + std::to_string(now_.size()) + " bytes, " +
+                                        std::to_string(synced_) + " of them synced, " +
+                                        std::to_string(found->size()) + " are there, or others"));
+        } else {
+            ++lives_;
+            now_ = std::move(*found);
+            synced_ = now_.size();
+            co_await append(*fs);
+        }
+        outcome<> gone = co_await fs->unload();
+        (void)gone;
+    }
+    task<void> append(blobfs& fs) {
+        outcome<blobfs_file> file = co_await fs.open("/log", as_log());
+        if (!file) co_return;
+        result<> done;
+        while (done && !w_->dead()) {
+            const std::uint64_t what = dice_.below(8);
+            if (now_.size() > 400'000 || what == 0) {
+                // To the end of a block, where nothing in it tells old from new.
+                const std::uint64_t length =
+                    now_.size() / log_payload / (1 + dice_.below(3)) * log_payload;
+                synced_ = std::min(synced_, length);
+                done = co_await file->truncate(length);
+                if (!done) break;
+                now_.resize(length);
+                synced_ = length;
+                continue;
+            }
+            const std::size_t most = what < 4 ? 3000 : 60'000;
+            std::string piece = pattern(1 + dice_.below(most), ++pieces_);
+            if (what == 5) piece.resize(log_payload - now_.size() % log_payload);
+            now_ += piece;
+            done = co_await file->append(bytes_of(piece));
+            if (!done || what % 2 == 0) continue;
+            done = co_await file->sync();
+            if (done) synced_ = now_.size();
+        }
+        result<> closed = co_await file->close();
+        (void)closed;
+    }
+
+    prng dice_;
+    std::string now_;
+    std::uint64_t synced_ = 0;
+    unsigned pieces_ = 0;
+    unsigned lives_ = 0;
+};
+
+TEST(blobfs_log, keeps_what_was_synced_through_many_lives) {
+    log::silence(true);
+    const outcome<> all = sim::for_seeds(60, [](std::uint64_t seed) -> outcome<> {
+        sim::world_options o;
+        o.atomic_bytes = 4096;
+        sim::world w(seed, o);
+        log_lives lives(seed);
+        prng dice(seed);
+        outcome<> done = lives.run(w);
+        for (unsigned life = 0; life < 12 && done; ++life) {
+            if (!w.dead()) w.cut_power();
+            w.restart();
+            w.cut_power_after(20 + dice.below(150), dice.next());
+            done = lives.verify(w);
+        }
+        EXPECT_TRUE(lives.reached());
+        return done;
+    });
+    log::silence(false);
+    EXPECT_TRUE(all) << all.error().message;
+}
 
 }  // namespace
 }  // namespace nacre::test
