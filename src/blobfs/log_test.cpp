@@ -295,7 +295,6 @@ private:
         }
         outcome<> gone = co_await fs->unload();
         expect(gone);
-        w_->cut_power_after(1 + dice_.below(150));
     }
     task<void> look(bdev_registry& registry) override {
         outcome<blobfs> fs = co_await load_fs(registry);
@@ -322,6 +321,7 @@ private:
     task<void> append(blobfs& fs) {
         outcome<blobfs_file> file = co_await fs.open("/log", as_log());
         if (!file) co_return;
+        w_->cut_power_after(1 + dice_.below(dice_.below(2) == 0 ? 6 : 150), dice_.next());
         result<> done;
         while (done && !w_->dead()) {
             const std::uint64_t what = dice_.below(8);
@@ -363,12 +363,10 @@ TEST(blobfs_log, keeps_what_was_synced_through_many_lives) {
         o.atomic_bytes = 4096;
         sim::world w(seed, o);
         log_lives lives(seed);
-        prng dice(seed);
         outcome<> done = lives.run(w);
-        for (unsigned life = 0; life < 12 && done; ++life) {
+        for (unsigned life = 0; life < 20 && done; ++life) {
             if (!w.dead()) w.cut_power();
             w.restart();
-            w.cut_power_after(20 + dice.below(150), dice.next());
             done = lives.verify(w);
         }
         EXPECT_TRUE(lives.reached());
