@@ -298,6 +298,48 @@ TEST_F(rocksdb_contract, links_are_names_of_one_file) {
     });
 }
 
+TEST_F(rocksdb_contract, logs_and_manifests_hold_what_other_files_hold) {
+    same([](side& s) {
+        for (const std::string name : {"000007.log", "MANIFEST-000008"}) {
+            const FileOptions how;
+            std::unique_ptr<::rocksdb::FSWritableFile> out;
+            s.note("new", s.fs.NewWritableFile(s.at(name), how, &out, nullptr));
+            for (const std::size_t n : {1U, 4071U, 4072U, 4096U, 100'000U, 3U}) {
+                s.note("append", out->Append(pattern(n), s.options, nullptr));
+                s.note("sync", out->Sync(s.options, nullptr));
+                s.size(name);
+            }
+            s.note("truncate", out->Truncate(50'000, s.options, nullptr));
+            s.note("close", out->Close(s.options, nullptr));
+            s.read(name);
+            s.note("reopen", s.fs.ReopenWritableFile(s.at(name), how, &out, nullptr));
+            s.note("append", out->Append("end", s.options, nullptr));
+            s.note("close", out->Close(s.options, nullptr));
+            s.read(name);
+        }
+    });
+}
+
+TEST_F(rocksdb_contract, a_log_that_is_used_again_begins_empty) {
+    const ::rocksdb::IOOptions options;
+    const FileOptions how;
+    ::rocksdb::FileSystem* const fs = nacre_.get();
+    const std::string first = nacre_root_ + "/000001.log";
+    const std::string second = nacre_root_ + "/000002.log";
+    std::unique_ptr<::rocksdb::FSWritableFile> out;
+    ASSERT_TRUE(fs->NewWritableFile(first, how, &out, nullptr).ok());
+    ASSERT_TRUE(out->Append(pattern(100'000), options, nullptr).ok());
+    ASSERT_TRUE(out->Close(options, nullptr).ok());
+    ASSERT_TRUE(fs->ReuseWritableFile(second, first, how, &out, nullptr).ok());
+    ASSERT_TRUE(out->Append("new", options, nullptr).ok());
+    ASSERT_TRUE(out->Sync(options, nullptr).ok());
+    ASSERT_TRUE(out->Close(options, nullptr).ok());
+    std::uint64_t size = 0;
+    ASSERT_TRUE(fs->GetFileSize(second, options, &size, nullptr).ok());
+    EXPECT_EQ(size, 3U);
+    EXPECT_TRUE(fs->FileExists(first, options, nullptr).IsNotFound());
+}
+
 TEST_F(rocksdb_contract, files_are_written_again_from_the_end_the_beginning_or_anywhere) {
     same([](side& s) {
         const FileOptions how;

@@ -78,6 +78,16 @@ std::string normal_path(std::string_view path) {
     return made.empty() ? "/" : made;
 }
 
+namespace {
+
+/// Write-ahead logs and manifests: appended to and synced, again and again.
+bool is_log(std::string_view path) {
+    const std::string_view name = path.substr(path.rfind('/') + 1);
+    return name.ends_with(".log") || name.starts_with("MANIFEST-");
+}
+
+}  // namespace
+
 file_system::file_system(std::shared_ptr<store> files, std::string id, bool read_only)
     : store_(std::move(files)), id_(std::move(id)), read_only_(read_only) {}
 
@@ -129,6 +139,7 @@ status file_system::open_to_write(const std::string& name, const file_options& o
     how.write = how.create = true;
     how.truncate = truncate;
     how.direct = options.use_direct_writes;
+    how.log = is_log(name);
     outcome<blocking_file> file = open(name, how);
     if (!file) return status_of(file, "While open a file for appending", name);
     const std::uint64_t end = file->length();
@@ -163,6 +174,14 @@ status file_system::ReuseWritableFile(const std::string& name, const std::string
         const nacre::result<> closed = file->close();
         (void)closed;  // nothing was written
         return status_of(renamed, "while rename file to " + name, old_name);
+    }
+    if (is_log(name)) {
+        // Emptied, so that nobody need tell the old log's records from the new one's.
+        const nacre::result<> closed = file->close();
+        if (!closed) return status_of(closed, "while reopen file for write", name);
+        how.log = how.truncate = how.keep_space = true;
+        file = open(name, how);
+        if (!file) return status_of(file, "while reopen file for write", name);
     }
     *result = std::make_unique<writable_file>(store_, std::move(*file), name, options, 0);
     return IOStatus::OK();
