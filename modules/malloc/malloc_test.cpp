@@ -379,10 +379,10 @@ task<void> check_lending(bdev_registry& registry) {
             result<lent_blocks> lent = co_await channel->lend(lba(5), block_count(2), populate::no);
             EXPECT_TRUE(lent);
             if (!lent) co_return;
-            if (own == nullptr) own = lent->bytes().data();
-            EXPECT_EQ(lent->bytes().data(), own) << base;
-            EXPECT_EQ(lent->bytes().size(), 1024U);
-            std::memset(lent->bytes().data(), base[0] + int(c), 1024);
+            if (own == nullptr) own = lent->memory().data();
+            EXPECT_EQ(lent->memory().data(), own) << base;
+            EXPECT_EQ(lent->memory().size(), 1024U);
+            std::memset(lent->memory().data(), base[0] + int(c), 1024);
             result<> back = co_await lent->give_back(c);
             EXPECT_TRUE(back);
             const iov_view in(there, sizeof there);
@@ -414,7 +414,7 @@ task<void> check_lent_part(bdev_registry& registry) {
     EXPECT_TRUE(lent);
     if (!lent) co_return;
     EXPECT_EQ(lent->first(), lba(5));
-    std::memset(lent->bytes().data(), 7, 1024);
+    std::memset(lent->memory().data(), 7, 1024);
     result<> back = co_await lent->give_back(commit::yes);
     EXPECT_TRUE(back);
     std::byte there[512];

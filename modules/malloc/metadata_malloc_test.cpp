@@ -270,19 +270,18 @@ task<void> check_lending(bdev_registry& registry) {
     result<lent_blocks> lent = co_await o.channel.lend(lba(3), block_count(2), populate::yes);
     EXPECT_TRUE(lent);
     if (!lent) co_return;
-    const std::span<std::byte> bytes = lent->bytes();
-    EXPECT_EQ(bytes.size(), 2U * 520);
-    std::fill(bytes.begin(), bytes.end(), std::byte{7});
-    const iov_view blocks(bytes.data(), bytes.size());
+    const iov_view blocks = lent->memory();
+    EXPECT_EQ(blocks.size(), 2U * 520);
+    blocks.fill(std::byte{7});
     generate_protection(format, blocks, {.reference = 4});  // of other blocks
     result<> r = co_await lent->give_back(commit::yes);
     EXPECT_TRUE(is_status(r, 0x84));
     lent = co_await o.channel.lend(lba(3), block_count(2), populate::yes);
     EXPECT_TRUE(lent);
     if (!lent) co_return;
-    EXPECT_EQ(lent->bytes()[0], std::byte{0});  // it was not written
-    std::fill(lent->bytes().begin(), lent->bytes().end(), std::byte{7});
-    const iov_view good(lent->bytes().data(), lent->bytes().size());
+    EXPECT_EQ(lent->memory().data()[0], std::byte{0});  // it was not written
+    lent->memory().fill(std::byte{7});
+    const iov_view good(lent->memory().data(), lent->memory().size());
     generate_protection(format, good, {.reference = 3});
     r = co_await lent->give_back(commit::yes);
     EXPECT_TRUE(r);
@@ -293,14 +292,14 @@ task<void> check_lending(bdev_registry& registry) {
     lent = co_await o.channel.lend(lba(3), block_count(2), populate::no);
     EXPECT_TRUE(lent);
     if (!lent) co_return;
-    EXPECT_EQ(lent->bytes().size(), 1024U);
-    std::fill(lent->bytes().begin(), lent->bytes().end(), std::byte{9});
+    EXPECT_EQ(lent->memory().size(), 1024U);
+    lent->memory().fill(std::byte{9});
     r = co_await lent->give_back(commit::yes);
     EXPECT_TRUE(r);
     lent = co_await o.channel.lend(lba(3), block_count(2), populate::yes);  // which checks it
     EXPECT_TRUE(lent);
     if (!lent) co_return;
-    EXPECT_EQ(lent->bytes()[1023], std::byte{9});
+    EXPECT_EQ(lent->memory().data()[1023], std::byte{9});
     r = co_await lent->give_back(commit::no);
     EXPECT_TRUE(r);
     co_await close(registry, o);

@@ -67,8 +67,13 @@ bool module_channel::emulate(io_op& op) noexcept {
             return true;
         }
     }
-    if (cut) start_emulation(op, carry_out_in_pieces(op));
-    return cut;
+    if (cut) {
+        start_emulation(op, carry_out_in_pieces(op));
+        return true;
+    }
+    if (op.code != opcode::zcopy || op.loan->buffer == nullptr) return false;
+    start_emulation(op, lend_by_copying(op));
+    return true;
 }
 
 void module_channel::start_emulation(io_op& op, task<void> emulation) noexcept {
@@ -251,7 +256,7 @@ task<void> module_channel::copy_by_writing(io_op& op) {
 task<void> module_channel::lend_by_copying(io_op& op) {
     block_loan& loan = *op.loan;
     const bdev_attributes& a = device_.attributes();
-    const iov_view lent(loan.buffer.data(), bytes_of(op.blocks.value()));
+    const iov_view lent(loan.buffer, bytes_of(op.blocks.value()));
     const std::uint64_t unit = a.write_unit.value();
     static constexpr opcode directions[] = {opcode::read, opcode::write};
     error status;
@@ -259,8 +264,8 @@ task<void> module_channel::lend_by_copying(io_op& op) {
         const opcode code = directions[d];
         if (code == opcode::write) {
             op.lend(lent);
-            block_loan::give_back given_back{loan};
-            co_await given_back;
+            block_loan::returned returned{loan};
+            co_await returned;
         }
         if (code == opcode::read ? !loan.populated : !loan.committed) continue;
         pooled_buffer bounce;

@@ -30,14 +30,14 @@ task<void> check_one(bdev_registry& registry, bdev_attributes attributes) {
             result<lent_blocks> lent = co_await u.channel.lend(lba(7), block_count(20), p);
             EXPECT_TRUE(lent);
             if (!lent) co_return;
-            EXPECT_EQ(lent->bytes().size(), 20U * 512);
+            EXPECT_EQ(lent->memory().size(), 20U * 512);
             EXPECT_EQ(lent->first(), lba(7));
             if (p == populate::yes) {
-                EXPECT_EQ(std::memcmp(lent->bytes().data(), model.data() + 7 * 512, 20 * 512), 0);
+                EXPECT_EQ(std::memcmp(lent->memory().data(), model.data() + 7 * 512, 20 * 512), 0);
             }
             EXPECT_EQ(device.seen.empty(), p == populate::no);
             const auto value = static_cast<std::byte>(c == commit::yes ? 0x77 : 0x66);
-            std::fill(lent->bytes().begin(), lent->bytes().end(), value);
+            lent->memory().fill(value);
             result<> back = co_await lent->give_back(c);
             EXPECT_TRUE(back);
             EXPECT_FALSE(lent->held());
@@ -140,6 +140,83 @@ task<void> check_refusals(bdev_registry& registry) {
 }
 
 TEST(bdev_lending, refuses_what_it_cannot_lend_and_hands_failures_up) { simulate(&check_refusals); }
+
+// --- Memory of the device ------------------------------------------------------------------------
+
+/// Lends its memory in two ranges, or not.
+class lender final : public bdev {
+public:
+    explicit lender(bdev_attributes a) : bdev(std::move(a)), bytes(size().value()) {}
+    outcome<std::unique_ptr<module_channel>> make_channel() override {
+        return std::make_unique<channel>(*this);
+    }
+    std::vector<std::byte> bytes;
+    int refusal = 0;
+    unsigned asked = 0;
+
+private:
+    struct channel final : module_channel {
+        explicit channel(lender& d) noexcept : module_channel(d), device(d) {}
+        void submit(io_op& op) noexcept override {
+            std::byte* const at = device.bytes.data() + op.first.value() * 512;
+            if (op.code == opcode::read) op.data.copy_from(at);
+            if (op.code == opcode::write) op.data.copy_to(at);
+            if (op.code != opcode::zcopy) return op.complete();
+            ++device.asked;
+            if (device.refusal != 0) return op.complete(error::posix(device.refusal));
+            ranges[0] = {at, 512};
+            ranges[1] = {at + 512, op.blocks.value() * 512 - 512};
+            op.lend(iov_view(std::span<const iovec>(ranges)));
+        }
+        lender& device;
+        iovec ranges[2];
+    };
+};
+
+task<void> check_lender(bdev_registry& registry) {
+    auto made = std::make_shared<lender>(attributes_of("l", 4096, 512, plain | bit(opcode::zcopy)));
+    lender& device = *made;
+    outcome<> added = co_await registry.add(std::move(made));
+    EXPECT_TRUE(added) << added.error().message;
+    user u(registry, "l");
+    result<lent_blocks> lent = co_await u.channel.lend(lba(7), block_count(20), populate::no);
+    EXPECT_TRUE(lent);
+    if (!lent) co_return;
+    EXPECT_EQ(lent->memory().range_count(), 2U);
+    EXPECT_EQ(lent->memory().size(), 20U * 512);
+    lent->memory().fill(std::byte{3});
+    result<> back = co_await lent->give_back(commit::no);
+    EXPECT_TRUE(back);
+    EXPECT_EQ(device.bytes[27 * 512 - 1], std::byte{3});
+    EXPECT_EQ(device.asked, 1U);
+    // It cannot now: a buffer does, and that is no error of the device.
+    device.refusal = ENOTSUP;
+    lent = co_await u.channel.lend(lba(7), block_count(20), populate::yes);
+    EXPECT_TRUE(lent);
+    if (!lent) co_return;
+    EXPECT_TRUE(lent->memory().contiguous());
+    EXPECT_EQ(lent->memory().data()[0], std::byte{3});
+    lent->memory().fill(std::byte{4});
+    EXPECT_EQ(device.bytes[27 * 512 - 1], std::byte{3});
+    EXPECT_EQ(device.asked, 2U);
+    back = co_await lent->give_back(commit::yes);
+    EXPECT_TRUE(back);
+    EXPECT_EQ(device.bytes[27 * 512 - 1], std::byte{4});
+    io_statistics s = co_await device.collect_statistics();
+    EXPECT_EQ(s.errors, 0U);
+    EXPECT_EQ(s.of(opcode::write).bytes, 2U * 20 * 512);
+    EXPECT_EQ(s.of(opcode::read).bytes, 20U * 512);
+    EXPECT_EQ(registry.buffers().here().buffers_in_use(), 0U);
+    lent = co_await u.channel.lend(lba(0), block_count(2049), populate::no);
+    EXPECT_EQ(refusal(lent), EINVAL);  // more than a buffer holds
+    device.refusal = EIO;
+    lent = co_await u.channel.lend(lba(7), block_count(20), populate::yes);
+    EXPECT_EQ(refusal(lent), EIO);
+}
+
+TEST(bdev_lending, shows_memory_in_several_ranges_and_a_buffer_where_the_device_cannot_now) {
+    simulate(&check_lender);
+}
 
 // --- With locks, limits and removal --------------------------------------------------------------
 
@@ -256,7 +333,7 @@ task<void> check_removal(bdev_registry& registry) {
     removing.spawn(remove_and_note(registry, p));
     co_await settle();
     EXPECT_FALSE(p.removed);
-    lent->bytes()[0] = std::byte{1};  // it is still there
+    lent->memory().data()[0] = std::byte{1};  // it is still there
     result<> back = co_await lent->give_back(commit::yes);
     EXPECT_EQ(errno_of(back), ENODEV);
     result<> joined = co_await removing.join();

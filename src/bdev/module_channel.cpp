@@ -191,7 +191,8 @@ bool module_channel::finished_slow(io_op& op) noexcept {
     if ((op.flags & io_op::flag_timed_out) != 0 && op.status.failed())
         op.status = error::posix(ETIMEDOUT);
     if (op.status.failed()) {
-        statistics_.count_error(op.status);
+        // What is not lent now is lent otherwise.
+        if (op.code != opcode::zcopy || !op.status.is(ENOTSUP)) statistics_.count_error(op.status);
     } else {
         count_finished(op);
         if (histogram_ != nullptr && (histogram_->options().opcodes & bit(op.code)) != 0)

@@ -277,6 +277,7 @@ private:
     [[nodiscard]] nvme_awaiter raw(opcode code, const nvme_command& command, const iov_view& data,
                                    std::span<std::byte> metadata,
                                    std::uint32_t timeout_ms) const noexcept;
+    [[nodiscard]] task<result<>> take_buffer(user_loan& loan) const;
     module_channel* channel_ = nullptr;
     std::shared_ptr<bdev> device_;
     bool writable_ = false;

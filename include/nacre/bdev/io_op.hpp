@@ -104,7 +104,7 @@ public:
     inline void complete(error e = {}) noexcept;
 
     /// Of a device that lends its memory, instead of completing a zcopy op: whoever borrowed it
-    /// completes it. In one run, valid until the op comes back; blocks.
+    /// completes it. Valid until the op comes back, a scattered view's array too; blocks.
     void lend(const iov_view& memory) noexcept;
 
     /// A layer that wants the op back: `Function` is called when it comes. The depth of every stack

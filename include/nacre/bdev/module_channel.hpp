@@ -57,6 +57,8 @@ public:
 
     /// request_abort does something here.
     [[nodiscard]] bool abortable() const noexcept { return (supported_ & bit(opcode::abort)) != 0; }
+    /// It has memory to lend, though perhaps not always.
+    [[nodiscard]] bool lends() const noexcept { return (supported_ & bit(opcode::zcopy)) != 0; }
     [[nodiscard]] bdev& device() const noexcept { return device_; }
     [[nodiscard]] thread& home() const noexcept { return home_; }
     [[nodiscard]] std::uint64_t in_flight() const noexcept { return in_flight_; }
