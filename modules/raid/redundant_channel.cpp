@@ -137,7 +137,7 @@ bool redundant_channel::writes_overlap(const block_range& range) noexcept {
 bool redundant_channel::leg_in_use(unsigned k) noexcept {
     if (reading_[k] != 0) return true;
     for (write_group* g = in_flight_writes_.front(); g != nullptr; g = in_flight_writes_.next(*g))
-        if ((g->pending >> k & 1) != 0) return true;
+        if ((g->sent >> k & 1) != 0) return true;  // a later step of it may use the leg again
     return false;
 }
 

@@ -62,6 +62,8 @@ struct write_group final : list_hook, message {
     leg_mask pending = 0;
     leg_mask failed = 0;     // the leg is to blame
     leg_mask cancelled = 0;  // nobody is
+    leg_mask lent = 0;       // of a loan
+    enum class loan_state : std::uint8_t { asked, refused, held } state = loan_state::asked;
     opcode code = opcode::write;
     error first_error;
     error verdict;  // of the home thread

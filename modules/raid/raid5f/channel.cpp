@@ -13,7 +13,8 @@
 namespace nacre::raid {
 namespace {
 
-constexpr std::uint32_t striped_opcodes = bit(opcode::write) | bit(opcode::write_zeroes);
+constexpr std::uint32_t striped_opcodes =
+    bit(opcode::write) | bit(opcode::write_zeroes) | bit(opcode::zcopy);
 /// Of one read at once.
 constexpr unsigned pieces_max = 64;
 
@@ -30,7 +31,10 @@ raid5f_channel::raid5f_channel(bdev& device, raid_array& array)
       buffers_(device.channel_buffers()) {
     for (unsigned k = 0; k < slots_; ++k) states_[k] = {this, k};
     child_done_ = &raid5f_channel::child_came_back;
-    set_group_bytes(array.strip_blocks() * block_size_);
+    std::size_t room = strip_bytes();
+    if (lends())
+        room += slots_ * sizeof(leg_loan) + buffer_pool::bytes_max / strip_bytes() * sizeof(iovec);
+    set_group_bytes(room);
 }
 
 raid5f_channel::place raid5f_channel::place_of(std::uint64_t block) const noexcept {
@@ -237,6 +241,10 @@ void raid5f_channel::submit_write(io_op& op) noexcept {
     }
     const block_range range = range_of(op);
     if (!may_start(op, range)) return;
+    if (op.code == opcode::zcopy) [[unlikely]] {
+        submit_lend(op, range);
+        return;
+    }
     const leg_mask legs = writable_;
     if (static_cast<unsigned>(std::popcount(legs)) < chunks_) {
         op.complete(error::posix(EIO));
@@ -255,16 +263,15 @@ void raid5f_channel::submit_write(io_op& op) noexcept {
 
 void raid5f_channel::prepare_chunks(write_group& g, std::uint64_t stripe) noexcept {
     const io_op& op = *g.parent;
-    const std::size_t strip_bytes = (mask_ + 1) * block_size_;
     const std::size_t at = (stripe * stripe_blocks_ - op.first.value()) * block_size_;
     const unsigned parity = raid5f_array::parity_leg(stripe, slots_);
     std::array<iov_view, legs_max> chunks;
     for (unsigned i = 0; i < chunks_; ++i) {
-        chunks[i] = op.data.slice(at + i * strip_bytes, strip_bytes);
+        chunks[i] = op.data.slice(at + i * strip_bytes(), strip_bytes());
         g.children[i < parity ? i : i + 1].data = chunks[i];
     }
     if ((g.sent >> parity & 1) == 0) return;
-    const std::span<std::byte> room(bytes_of(g), strip_bytes);
+    const std::span<std::byte> room(bytes_of(g), strip_bytes());
     xor_into(room, std::span<const iov_view>(chunks.data(), chunks_));
     g.children[parity].data = iov_view(room);
 }
@@ -309,6 +316,13 @@ void raid5f_channel::child_came_back(io_op& child) noexcept {
 }
 
 void raid5f_channel::round_over(write_group& g) noexcept {
+    if (g.code == opcode::zcopy) [[unlikely]] {
+        if (g.state == write_group::loan_state::asked)
+            legs_answered(g);
+        else
+            legs_returned(g);
+        return;
+    }
     const io_op& op = *g.parent;
     const leg_mask good = g.sent & ~g.failed & ~g.cancelled;
     const bool goes_on = static_cast<unsigned>(std::popcount(good)) >= chunks_ &&

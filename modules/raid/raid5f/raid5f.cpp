@@ -33,6 +33,12 @@ void raid5f_array::refine(bdev_attributes& a) const noexcept {
     // Zeros have a parity of zeros. What an unmapped leg holds nobody knows.
     a.operations |= bit(opcode::write_zeroes);
     a.operations &= ~bit(opcode::unmap);
+    // Of a leg that joins later nobody asks it.
+    bool lend = true;
+    for_each_leg(active(), [&](unsigned k) {
+        lend &= (at(k).desc.device().operations() & bit(opcode::zcopy)) != 0;
+    });
+    if (lend) a.operations |= bit(opcode::zcopy);
 }
 
 task<error> raid5f_array::combine(leg_mask legs, block_range range, std::span<std::byte> into,
