@@ -158,6 +158,19 @@ class Options(unittest.TestCase):
         done = nacre("perf", "--bdev", NULL, "--await", "--precise-clock")
         self.assertEqual(done.returncode, 2)
 
+    def test_zcopy_borrows_the_same_blocks(self):
+        # Of a device that lends its memory and of one that has none.
+        for bdev in ("malloc:///m0?size=4MiB", "null:///n?size=4MiB"):
+            mix = ("--bdev", bdev, "--rw", "randrw", "--rwmixread", "30", *QUICK, "5000",
+                   "--iodepth", "16")
+            plain, lent = measure(*mix), measure(*mix, "--zcopy")
+            for key in ("total_ios", "read_ios", "write_ios", "errors"):
+                self.assertEqual(plain[key], lent[key], key)
+            self.assertTrue(lent["zcopy"])
+        for other in (("--precise-clock",), ("--verify", "crc32c"), ("--rate_iops", "10")):
+            done = nacre("perf", "--bdev", NULL, "--zcopy", *other)
+            self.assertEqual(done.returncode, 2, other)
+
 
 class Json(unittest.TestCase):
     def test_has_what_is_promised_and_it_adds_up(self):

@@ -55,6 +55,9 @@ public:
     task<result<>> run(bdev_channel channel);
     /// One I/O after the other, as an application's coroutine does them.
     task<result<>> await_each(iov_view buffer);
+    /// The same without data of its own: reads borrow what is there, writes give back what they
+    /// borrowed.
+    task<result<>> lend_each(const bdev_channel& channel);
     /// The same at a given rate, with data that is verified.
     task<result<>> check_each(iov_view buffer);
     task<result<>> read_back(iov_view buffer);
@@ -171,6 +174,36 @@ task<result<>> job::await_each(iov_view buffer) {
     co_return result<>();
 }
 
+task<result<>> job::lend_each(const bdev_channel& channel) {
+    opcode code = read_percent_ == 0 ? opcode::write : opcode::read;
+    while (left_ != 0 && channel_->now_ns() < deadline_ns_) {
+        --left_;
+        lba first;
+        choose(code, first);
+        const bool reads = code == opcode::read;
+        const std::uint64_t began_ns = channel_->now_ns();
+        const populate filled = reads ? populate::yes : populate::no;
+        const commit kept = reads ? commit::no : commit::yes;
+        result<lent_blocks> lent =
+            co_await channel.lend(first, block_count(blocks_per_op_), filled);
+        if (!lent) [[unlikely]] {
+            note_error(lent.error());
+            break;
+        }
+        result<> done;
+        do {
+            done = co_await lent->give_back(kept);
+        } while (lent->held());  // lack of memory delays
+        if (!done) [[unlikely]] {
+            note_error(done.error());
+            break;
+        }
+        result_.latency.record(channel_->now_ns() - began_ns);
+        ++(reads ? result_.reads : result_.writes);
+    }
+    co_return result<>();
+}
+
 task<result<>> job::check_each(iov_view buffer) {
     const std::uint64_t period_ns =
         options_.rate_iops == 0 ? 0 : ns_per_second / options_.rate_iops;
@@ -248,13 +281,15 @@ task<result<>> job::run(bdev_channel channel) {
     random_.fill({buffers, bytes});
     const std::uint64_t started = channel_->now_ns();
     if (options_.runtime_ns != 0) deadline_ns_ = started + options_.runtime_ns;
-    if (options_.await || options_.verify || options_.rate_iops != 0) {
+    if (options_.await || options_.zcopy || options_.verify || options_.rate_iops != 0) {
         const bool plain = !options_.verify && options_.rate_iops == 0;
         next_issue_ns_ = started;
         scope crowd;
         for (unsigned i = 0; i < options_.iodepth; ++i) {
             const iov_view buffer(buffers + i * block_bytes_, block_bytes_);
-            crowd.spawn(plain ? await_each(buffer) : check_each(buffer));
+            crowd.spawn(options_.zcopy ? lend_each(channel)
+                        : plain        ? await_each(buffer)
+                                       : check_each(buffer));
         }
         result<> joined = co_await crowd.join();
         result_.elapsed_ns = channel_->home().host().precise_now_ns() - started;
@@ -347,7 +382,8 @@ task<outcome<std::unique_ptr<perf_result>>> run_perf(bdev_registry& registry, st
                                                      perf_progress progress) {
     outcome<pattern> p = parse_pattern(options.rw);
     if (!p) co_return fail(std::move(p.error()));
-    const bool writes = *p != pattern::read && *p != pattern::randread;
+    // Who borrows may write.
+    const bool writes = options.zcopy || (*p != pattern::read && *p != pattern::randread);
     outcome<bdev_desc> descriptor = registry.open(name, writes ? access::write : access::read);
     if (!descriptor) co_return fail(std::move(descriptor.error()));
     bdev& device = descriptor->device();
@@ -430,6 +466,7 @@ json::value perf_result::to_json(const perf_options& o) const {
         {"cpu_ns_per_io",
          operations == 0 ? 0.0 : static_cast<double>(cpu_ns) / static_cast<double>(operations)},
         {"errors", errors}};
+    if (o.zcopy) shown.append("zcopy", true);
     if (o.verify) shown.append("verified", verified);
     return shown;
 }

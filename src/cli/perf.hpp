@@ -34,6 +34,7 @@ struct perf_options {
     std::uint64_t randseed = 1;
     bool precise_clock = false;
     bool await = false;  ///< each I/O by a coroutine that awaits it
+    bool zcopy = false;  ///< blocks are lent instead, by such coroutines too
     // What follows is done by such coroutines too, and stands outside the budgets.
     std::uint64_t size_bytes = 0;  ///< only the first so many bytes of the device; 0: all
     double zipf_theta = 0;         ///< 0: all addresses are equally likely

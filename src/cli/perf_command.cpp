@@ -206,11 +206,13 @@ void add_perf(CLI::App& program, action& chosen, const bdev_kinds& kinds) {
     perf.add_option("--random_distribution", a->distribution,
                     "Of the addresses: random, or zipf:THETA, such as zipf:1.2")
         ->capture_default_str();
-    perf.add_option("--verify", a->verify,
-                    "Stamp what is written, check what is read, and read all of it at the end")
-        ->check(CLI::IsMember({"crc32c"}));
-    perf.add_option("--rate_iops", a->options.rate_iops, "I/Os a second, of each job; 0: no limit")
-        ->check(whole_number(0, 1'000'000'000));
+    CLI::Option* const verify =
+        perf.add_option("--verify", a->verify,
+                        "Stamp what is written, check what is read, and read all of it at the end")
+            ->check(CLI::IsMember({"crc32c"}));
+    CLI::Option* const rate = perf.add_option("--rate_iops", a->options.rate_iops,
+                                              "I/Os a second, of each job; 0: no limit")
+                                  ->check(whole_number(0, 1'000'000'000));
     perf.add_option("--mode", a->mode, "auto: sleep when idle; poll: never sleep")
         ->check(CLI::IsMember({"auto", "poll"}))
         ->capture_default_str();
@@ -220,6 +222,11 @@ void add_perf(CLI::App& program, action& chosen, const bdev_kinds& kinds) {
     perf.add_flag("--await", a->options.await,
                   "Let a coroutine await each I/O, as applications do, instead of perf's own ops")
         ->excludes(precise);
+    perf.add_flag("--zcopy", a->options.zcopy,
+                  "Borrow the blocks and give them back, without data of perf's own")
+        ->excludes(precise)
+        ->excludes(verify)
+        ->excludes(rate);
     perf.add_flag("--json", a->print_json, "Print the result as JSON");
     perf.callback([a, &chosen] { chosen = [a] { return run(*a); }; });
 }
