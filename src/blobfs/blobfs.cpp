@@ -76,6 +76,9 @@ task<result<>> blobfs_file::zero(std::uint64_t offset, std::uint64_t bytes) {
         co_await at_home<&fs_engine::zero>(node_->engine, node_crossing(node_), offset, bytes);
     co_return done;
 }
+task<result<>> blobfs_file::flush_device() {
+    return at_home<&fs_engine::flush_device>(node_->engine, node_crossing(node_));
+}
 task<result<>> blobfs_file::sync() {
     return at_home<&fs_engine::sync>(node_->engine, node_crossing(node_));
 }

@@ -76,6 +76,9 @@ result<> blocking_file::zero(std::uint64_t offset, std::uint64_t bytes) {
 result<> blocking_file::sync() {
     return call<&fs_engine::sync>(file_.node_->engine, node_crossing(file_.node_));
 }
+result<> blocking_file::flush_device() {
+    return call<&fs_engine::flush_device>(file_.node_->engine, node_crossing(file_.node_));
+}
 result<> blocking_file::append_and_sync(std::span<const std::byte> from) {
     if (!file_.writable_) return fail(EBADF);
     return call<&fs_engine::append_and_sync>(file_.node_->engine, node_crossing(file_.node_),

@@ -452,9 +452,9 @@ task<result<>> fs_engine::write_through(node_ptr node, std::uint64_t offset,
     const std::uint64_t end = first + from.size() / page_bytes;
     result<std::vector<std::uint64_t>> held = co_await hold(node, first, end);
     if (!held) co_return fail(held.error());
-    node->unflushed = true;
     const const_iov_view view(from);
     result<> done = co_await node->channel.write(unit_of(offset), view);
+    node->unflushed = true;  // afterwards: a flush in between does not cover it
     let_go(*node, *held, first, done ? end : first);
     co_return done;
 }
@@ -478,9 +478,9 @@ task<result<>> fs_engine::zero_locked(node_ptr node, std::uint64_t offset, std::
         result<std::vector<std::uint64_t>> held =
             co_await hold(node, first / page_bytes, last / page_bytes);
         if (!held) co_return fail(held.error());
-        node->unflushed = true;
         done = co_await node->channel.write_zeroes(unit_of(first),
                                                    block_count((last - first) / unit_bytes_));
+        node->unflushed = true;
         let_go(*node, *held, first / page_bytes, (done ? last : first) / page_bytes);
     }
     if (done) done = co_await write_pages(node, last, zero.first(end - last));

@@ -173,6 +173,7 @@ public:
 
     // write_back.cpp
     [[nodiscard]] task<result<>> sync(node_crossing node);
+    [[nodiscard]] task<result<>> flush_device(node_crossing node);
     [[nodiscard]] task<outcome<>> sync_all();
 
     page_cache cache;

@@ -143,6 +143,16 @@ task<result<>> fs_engine::flush(node_ptr node) {
     co_return done;
 }
 
+/// Whatever has been written by now, to any file.
+task<result<>> fs_engine::flush_device(node_crossing of) {
+    const node_ptr node = std::move(of.node);
+    result<> done = co_await pin(node);
+    if (!done) co_return done;
+    done = co_await node->channel.flush();
+    unpin(*node);
+    co_return done;
+}
+
 task<result<>> fs_engine::sync(node_crossing of) {
     if (read_only_) co_return result<>();
     const sync_options data_and_length;

@@ -171,6 +171,9 @@ public:
     [[nodiscard]] task<result<>> zero(std::uint64_t offset, std::uint64_t bytes);
     /// Length and data so far are durable afterwards.
     [[nodiscard]] task<result<>> sync();
+    /// Only the device is flushed, which makes durable what was written past the cache, within the
+    /// synced length, to any file of the file system.
+    [[nodiscard]] task<result<>> flush_device();
     /// Durable when it returns.
     [[nodiscard]] task<result<>> truncate(std::uint64_t length);
     /// Space for that length, so that writes up to it cannot fail with ENOSPC.

@@ -29,6 +29,7 @@ public:
     [[nodiscard]] result<> append(std::span<const std::byte> from);
     [[nodiscard]] result<> zero(std::uint64_t offset, std::uint64_t bytes);
     [[nodiscard]] result<> sync();
+    [[nodiscard]] result<> flush_device();
     /// append() and sync() in one trip.
     [[nodiscard]] result<> append_and_sync(std::span<const std::byte> from);
     [[nodiscard]] result<> truncate(std::uint64_t length);
