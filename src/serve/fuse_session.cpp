@@ -92,6 +92,8 @@ task<void> session::close_all() {
 }
 
 void session::complain(const fuse_in_header& about, error e) {
+    // Programs may use names that are too long, and later kernels operations that are unknown here.
+    if (e.is(ENOSYS) || e.is(ENAMETOOLONG)) return;
     counts.malformed.fetch_add(1, std::memory_order_relaxed);
     if (complained_.exchange(true)) return;
     log::error("fuse", fmt::format("the kernel sent a request that makes no sense ({}, operation "

@@ -47,7 +47,7 @@ public:
         counts.requests.fetch_add(1, std::memory_order_relaxed);
         if (e.failed()) counts.failed.fetch_add(1, std::memory_order_relaxed);
     }
-    /// Logs the first one.
+    /// Of a request that was not understood. Counts, and logs the first one, that makes no sense.
     void complain(const fuse_in_header& about, error e);
     [[nodiscard]] std::uint64_t open_files() const noexcept { return handles_.size(); }
 

@@ -390,6 +390,17 @@ task<void> check_refusals(client& c, session&) {
 }
 TEST(fuse_session, refuses_what_makes_no_sense) { with_mount(&check_refusals); }
 
+task<void> check_complaints(client&, session& s) {
+    const fuse_in_header about{};
+    s.complain(about, error::posix(ENAMETOOLONG));
+    s.complain(about, error::posix(ENOSYS));
+    EXPECT_EQ(s.counts.malformed.load(), 0U);
+    s.complain(about, error::posix(EINVAL));
+    EXPECT_EQ(s.counts.malformed.load(), 1U);
+    co_return;
+}
+TEST(fuse_session, does_not_complain_of_names_that_are_too_long) { with_mount(&check_complaints); }
+
 task<void> check_space(client& c, session&) {
     const std::uint64_t handle = co_await c.create("a");
     co_await c.write(handle, 0, "0123456789");

@@ -147,7 +147,7 @@ task<void> device_part::serve(unsigned index) {
         else
             answer = fail(r.error());
         session_.count(answer ? error() : answer.error());
-        if (!r && !r.error().is(ENOSYS)) session_.complain(header, r.error());
+        if (!r) session_.complain(header, r.error());
         if (header.unique != 0 && is_answered(header.opcode)) {
             s.answer(header.unique, answer);
             const std::int32_t written = co_await s.carry_out();
@@ -241,7 +241,7 @@ task<void> ring_part::serve(unsigned index) {
         else
             answer = fail(r.error());
         session_.count(answer ? error() : answer.error());
-        if (!r && !r.error().is(ENOSYS)) session_.complain(header, r.error());
+        if (!r) session_.complain(header, r.error());
         e.answer(header.unique, answer);
         status = co_await e.carry_out();
     }
