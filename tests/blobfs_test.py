@@ -5,9 +5,11 @@
 # and written, held before the checker of tests/blobstore, which knows only the format's text; and
 # the RPC methods with stock db_bench in the mount.
 
+import errno
 import json
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -103,7 +105,7 @@ class blobfs(unittest.TestCase):
         before = self.bytes()
         for command in (("ls",), ("info",), ("stat", "/a"), ("get", "/a", self.path("out"))):
             self.run_fs(*command)
-        self.assertEqual(self.bytes(), before)
+        self.assertTrue(self.bytes() == before, "the image has changed")
 
     def test_failures_name_the_file_and_the_cause(self):
         self.mkfs()
@@ -202,6 +204,34 @@ class blobfs(unittest.TestCase):
                 self.assertEqual(kept.read(), b"k" * 100_000)
             self.assertEqual(daemon.stop(), 0)
             self.assertFalse(os.path.ismount(mountpoint))
+
+    def test_a_daemons_read_only_mount_writes_nothing_to_the_disk(self):
+        if not os.path.exists("/dev/fuse") or shutil.which("fusermount3") is None:
+            self.skipTest("FUSE needs /dev/fuse and the package fuse3")
+        self.mkfs()
+        mountpoint = self.path("mount")
+        os.mkdir(mountpoint)
+        with Daemon(folder=self.folder) as daemon:
+            self.ask(daemon, "bdev_aio_create", name="d", filename=self.image, block_size=4096)
+            self.ask(daemon, "blobfs_mount", bdev_name="d", mountpoint=mountpoint)
+            with open(f"{mountpoint}/kept", "wb") as kept:
+                kept.write(b"k" * 100_000)
+                kept.flush()
+                os.fsync(kept.fileno())
+            daemon.stop(signal.SIGKILL)
+        subprocess.run(["fusermount3", "-u", "-z", mountpoint], check=True)
+        # Whoever loads what was not unloaded in order to write recovers it on the disk.
+        before = self.bytes()
+        with Daemon(folder=self.folder) as daemon:
+            self.ask(daemon, "bdev_aio_create", name="d", filename=self.image, block_size=4096)
+            self.ask(daemon, "blobfs_mount", bdev_name="d", mountpoint=mountpoint, read_only=True)
+            with open(f"{mountpoint}/kept", "rb") as kept:
+                self.assertEqual(kept.read(), b"k" * 100_000)
+            with self.assertRaises(OSError) as refused:
+                open(f"{mountpoint}/new", "wb")
+            self.assertEqual(refused.exception.errno, errno.EROFS)
+            self.assertEqual(daemon.stop(), 0)
+        self.assertTrue(self.bytes() == before, "the image has changed")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ private:
 
 blobfs_mounts::~blobfs_mounts() { NACRE_ASSERT(all_.empty()); }
 
-outcome<bdev_desc> blobfs_mounts::open(const std::string& bdev, access a) {
+outcome<bdev_desc> blobfs_mounts::open(const std::string& bdev, access a, claim c) {
     const auto used = std::ranges::find(all_, bdev, [](const auto& m) { return m->bdev; });
     if (used != all_.end())
         return fail(EBUSY, fmt::format("{}: its blobfs is mounted at {}: unmount it first", bdev,
@@ -48,14 +48,14 @@ outcome<bdev_desc> blobfs_mounts::open(const std::string& bdev, access a) {
     if (std::ranges::find(starting_, bdev) != starting_.end())
         return fail(EBUSY, bdev + ": a blobfs is just being made or mounted on it");
     outcome<bdev_desc> desc = registry_.open(bdev, a);
-    if (!desc || a == access::read) return desc;
-    outcome<> claimed = desc->take_claim(claim::exclusive_write, "blobfs");
+    if (!desc || c == claim::none) return desc;
+    outcome<> claimed = desc->take_claim(c, "blobfs");
     if (!claimed) return fail(std::move(claimed.error()));
     return desc;
 }
 
 task<outcome<>> blobfs_mounts::create(std::string bdev, blobfs_options options) {
-    outcome<bdev_desc> desc = open(bdev, access::write);
+    outcome<bdev_desc> desc = open(bdev, access::write, claim::exclusive_write);
     if (!desc) co_return fail(std::move(desc.error()));
     const in_use here(starting_, bdev);
     outcome<blobfs> fs = co_await blobfs::make(registry_, std::move(*desc), options);
@@ -67,7 +67,7 @@ task<outcome<>> blobfs_mounts::create(std::string bdev, blobfs_options options) 
 task<outcome<bool>> blobfs_mounts::detect(std::string bdev) {
     if (std::ranges::find(all_, bdev, [](const auto& m) { return m->bdev; }) != all_.end())
         co_return true;
-    outcome<bdev_desc> desc = open(bdev, access::read);
+    outcome<bdev_desc> desc = open(bdev, access::read, claim::none);
     if (!desc) co_return fail(std::move(desc.error()));
     outcome<bool> found = co_await blobfs::detect(registry_, std::move(*desc));
     co_return found;
@@ -75,10 +75,13 @@ task<outcome<bool>> blobfs_mounts::detect(std::string bdev) {
 
 task<outcome<>> blobfs_mounts::mount(std::string bdev, std::string mountpoint,
                                      fuse_options options) {
-    outcome<bdev_desc> desc = open(bdev, access::write);
+    const bool writes = !options.read_only;
+    outcome<bdev_desc> desc = open(bdev, writes ? access::write : access::read,
+                                   writes ? claim::exclusive_write : claim::read_many_write_none);
     if (!desc) co_return fail(std::move(desc.error()));
     const in_use here(starting_, bdev);
     blobfs_load_options load;
+    load.read_only = options.read_only;
     outcome<blobfs> fs = co_await blobfs::load(registry_, std::move(*desc), std::move(load));
     if (!fs) co_return fail(std::move(fs.error()));
     auto m = std::make_shared<mounted>();

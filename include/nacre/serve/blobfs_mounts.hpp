@@ -47,7 +47,7 @@ public:
 private:
     struct mounted;
     task<result<>> follow(std::shared_ptr<mounted> m);
-    [[nodiscard]] outcome<bdev_desc> open(const std::string& bdev, access a);
+    [[nodiscard]] outcome<bdev_desc> open(const std::string& bdev, access a, claim c);
 
     bdev_registry& registry_;
     std::vector<std::shared_ptr<mounted>> all_;
