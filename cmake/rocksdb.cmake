@@ -5,6 +5,12 @@
 # which is seen outside: its objects are compiled once more, since position-independent code costs
 # what only a shared object needs.
 
+# Where `nacre tour` looks for what it preloads into db_bench.
+file(RELATIVE_PATH libraries_from_program "/prefix/${CMAKE_INSTALL_BINDIR}"
+     "/prefix/${CMAKE_INSTALL_LIBDIR}")
+target_compile_definitions(nacre_cli
+                           PRIVATE NACRE_LIBRARIES_FROM_PROGRAM="${libraries_from_program}")
+
 find_path(NACRE_ROCKSDB_INCLUDE rocksdb/file_system.h)
 find_library(NACRE_ROCKSDB_LIBRARY rocksdb)
 if(NOT NACRE_ROCKSDB_INCLUDE OR NOT NACRE_ROCKSDB_LIBRARY)

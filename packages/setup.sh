@@ -84,8 +84,8 @@ configure() {
 # build PRESET TARGET: a second call looks at the times of the sources and is done.
 build() {
     stamp=build/$1/.built-$2
-    if [ -e "$stamp" ] && [ -z "$(find CMakeLists.txt CMakePresets.json cmake include src modules sim \
-        examples bench tests -newer "$stamp" -print -quit 2>/dev/null)" ]; then
+    if [ -e "$stamp" ] && [ -z "$(find CMakeLists.txt CMakePresets.json cmake include src modules plugins \
+        sim examples bench tests -newer "$stamp" -print -quit 2>/dev/null)" ]; then
         return 0
     fi
     : >"$stamp.started"

@@ -13,8 +13,9 @@ import time
 import unittest
 
 NACRE = os.environ["NACRE_BINARY"]
+PLUGIN = os.path.join(os.path.dirname(NACRE), "libnacre_rocksdb.so")
 STEPS = ["prepare", "serve", "copy", "fail-leg", "rebuild", "kill", "verify", "thin",
-         "stop"]
+         "stop", "rocksdb"]
 
 
 def tour(*arguments, **environment):
@@ -45,7 +46,7 @@ class tour_command(unittest.TestCase):
         for step in steps:
             self.assertTrue(step["ok"], step)
             self.assertGreaterEqual(step["seconds"], 0)
-            self.assertNotEqual(step["did"], "")
+            self.assertNotEqual(step.get("did", step.get("skipped")), "")
         figures = {step["name"]: step["figures"] for step in steps}
         self.assertEqual(figures["prepare"]["files"], 40)
         self.assertEqual(figures["prepare"]["links"], 1)
@@ -75,6 +76,30 @@ class tour_command(unittest.TestCase):
         self.assertIn("40 files", again.stdout)
         self.assertNotIn("leg_a.img", os.listdir(data))
 
+    @unittest.skipUnless(shutil.which("db_bench") and os.path.exists(PLUGIN),
+                         "rocksdb-tools or libnacre_rocksdb.so is missing")
+    def test_rocksdb_is_filled_killed_and_recovers(self):
+        data = os.path.join(self.place, "data")
+        done = tour("--step", "rocksdb", "--json", "--data", data)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        (step,) = json.loads(done.stdout)
+        self.assertNotIn("skipped", step)
+        self.assertEqual(step["figures"]["keys"], 100_000)
+        self.assertGreaterEqual(step["figures"]["synced_writes"], 20)
+        self.assertGreater(step["figures"]["tables_verified"], 1)
+        # Nothing of the databases lies beside the image.
+        self.assertEqual(sorted(os.listdir(data)), [".nacre-tour", "rocks.img", "rocks.log"])
+
+    def test_without_rocksdb_says_which_package_is_missing(self):
+        nothing = os.path.join(self.place, "bin")
+        os.mkdir(nothing)
+        done = tour("--step", "rocksdb", "--data", os.path.join(self.place, "d"), PATH=nothing)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertRegex(done.stdout, r"skipped +rocksdb")
+        self.assertIn("skipped: db_bench is not installed: sudo apt-get install -y rocksdb-tools",
+                      " ".join(done.stdout.split()))
+        self.assertIn("Nothing differs in what was done", done.stdout)
+
     def test_lists_its_steps(self):
         self.assertEqual([step["name"] for step in json.loads(tour("--list", "--json").stdout)],
                          STEPS)
@@ -89,7 +114,9 @@ class tour_command(unittest.TestCase):
         self.assertFalse(steps[0]["ok"])
         self.assertIn("nbdcopy", steps[0]["problem"])
         self.assertRegex(steps[0]["problem"], r"apt-get install .*libnbd-bin.*qemu-utils")
-        self.assertEqual([step["ok"] for step in steps], [False] * len(STEPS))
+        # RocksDB's step needs none of the others, and is none for who has no RocksDB.
+        self.assertEqual([step["ok"] for step in steps], [False] * (len(STEPS) - 1) + [True])
+        self.assertIn("apt-get install -y rocksdb-tools", steps[-1]["skipped"])
         self.assertIn("not run, because prepare failed", steps[1]["problem"])
 
     def test_refuses_what_it_cannot_use(self):

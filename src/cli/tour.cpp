@@ -38,6 +38,10 @@ std::span<const tour_step> tour_steps() {
          "The daemon ends in good order, and both legs hold the same",
          {"serve"},
          &tour::stop},
+        {"rocksdb",
+         "RocksDB's own db_bench on a file system of nacre's, SIGKILL, and recovery",
+         {},
+         &tour::rocksdb},
     };
     return table;
 }
@@ -51,6 +55,7 @@ json::value tour_report::to_json() const {
     for (const auto& [key, text] : {std::pair{"did", &found.did},
                                     {"verified", &found.verified},
                                     {"measured", &found.measured},
+                                    {"skipped", &found.skipped},
                                     {"problem", &problem}})
         if (!text->empty()) o.append(key, *text);
     return o;
@@ -121,9 +126,10 @@ outcome<std::vector<tour_report>> tour::run(
 
 void tour::remove_files(const std::string& folder) {
     static constexpr const char* made[] = {
-        "source.img",    "tree.sha256",   "leg_a.img",   "leg_b.img",    "config.json", "serve.log",
-        "back.img",      "back",          "load.script", "load.answers", "rpc.sock",    "nbd.sock",
-        "rpc.sock.lock", "nbd.sock.lock", ".nacre-tour", "pool.img",     "thin.img"};
+        "source.img", "tree.sha256", "leg_a.img",     "leg_b.img",     "config.json",
+        "serve.log",  "back.img",    "back",          "load.script",   "load.answers",
+        "rpc.sock",   "nbd.sock",    "rpc.sock.lock", "nbd.sock.lock", ".nacre-tour",
+        "pool.img",   "thin.img",    "rocks.img",     "rocks.log"};
     std::error_code ignored;
     // Folders of the tree may be read-only.
     const fs::path back = folder + "/back";

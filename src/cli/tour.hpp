@@ -2,7 +2,8 @@
 //
 // `nacre tour`: the main job from end to end on real input. A real directory tree goes into an ext4
 // image, the image onto a mirrored volume over NBD, by Debian's own tools; a leg fails, is rebuilt,
-// the daemon is killed, and in the end every byte is held against the source.
+// the daemon is killed, and in the end every byte is held against the source. RocksDB's own
+// programs keep a database on nacre, and are killed too.
 //
 // The steps stand in a table, each with the steps that it needs. A step either says what was done,
 // verified and measured, or fails; those that need a failed step are not run.
@@ -38,6 +39,7 @@ struct tour_findings {
     std::string did;
     std::string verified;
     std::string measured;
+    std::string skipped;  ///< why the step did nothing, if so
     json::object figures;
 };
 
@@ -86,6 +88,7 @@ public:
     outcome<tour_findings> kill();
     outcome<tour_findings> verify();
     outcome<tour_findings> thin();
+    outcome<tour_findings> rocksdb();
     outcome<tour_findings> stop();
 
 private:
@@ -114,6 +117,12 @@ private:
     outcome<> make_thin();
     outcome<> make_family();
     outcome<json::value> volume(std::string_view name);
+    // tour_rocksdb.cpp
+    [[nodiscard]] std::vector<std::string> rocksdb_tool(const char* tool,
+                                                        std::vector<std::string> options) const;
+    outcome<> fill_rocksdb(tour_findings& f);
+    outcome<std::uint64_t> kill_rocksdb();
+    outcome<> check_rocksdb(std::uint64_t written, tour_findings& f);
 
     tour_options options_;
     tour_daemon daemon_;
