@@ -403,6 +403,31 @@ class fuse(unittest.TestCase):
             self.assertEqual(digest(self.path("fits")), hashlib.sha256(bytes(MIB)).hexdigest())
             self.assertEqual(m.stop(), 0, m.stderr())
 
+    def test_who_closes_what_found_no_room_is_told(self):
+        self.image = f"file://{self.base}/disk.img?size=16MiB"
+        # Together they fit in no device, and in the kernel's memory easily.
+        with self.mount("--no-uring") as m:
+            told = []
+            for i in range(20):
+                file = os.open(self.path(str(i)), os.O_WRONLY | os.O_CREAT)
+                try:
+                    os.write(file, bytes([i]) * MIB)
+                except OSError as e:
+                    told.append((i, e.errno))
+                try:
+                    os.close(file)
+                except OSError as e:
+                    told.append((i, e.errno))
+            self.assertTrue(told)
+            self.assertEqual({number for _, number in told}, {errno.ENOSPC})
+            lost = {i for i, _ in told}
+            self.assertEqual(m.stop(), 0, m.stderr())
+        with self.mount("--no-uring") as m:
+            for i in set(range(20)) - lost:
+                with open(self.path(str(i)), "rb") as file:
+                    self.assertTrue(file.read() == bytes([i]) * MIB, i)
+            self.assertEqual(m.stop(), 0, m.stderr())
+
     def test_a_read_only_mount_refuses_changes(self):
         with self.mount("--no-uring") as m:
             with open(self.path("file"), "wb") as file:
