@@ -79,6 +79,19 @@ public:
         threads_.push_back(thread::current());
         return std::make_unique<malloc_channel>(*this, memory_.writable_unchecked().data());
     }
+    bool prepare_direct_reads() override {
+        const std::lock_guard guard(mutex_);
+        read_directly_ = true;
+        return true;
+    }
+    bool read_directly(lba first, std::span<std::byte> into) noexcept override {
+        // Not beside a compare_and_write; a plain write is seen as it comes, as by any reader.
+        lock_.lock_shared();
+        const std::uint64_t offset = first.value() * block_size().value();
+        std::memcpy(into.data(), memory_.writable_unchecked().data() + offset, into.size());
+        lock_.unlock_shared();
+        return true;
+    }
     json::value configuration() const override;
 
 private:
@@ -91,6 +104,7 @@ private:
     spin_shared_lock lock_;
     std::mutex mutex_;              // guards what follows; not on the path of plain ops
     std::vector<thread*> threads_;  // that have channels
+    bool read_directly_ = false;    // by others, too, which share the lock
 };
 
 // --- Channel ------------------------------------------------------------------------------------
@@ -180,7 +194,7 @@ void malloc_channel::compare_and_write_now(io_op& op) noexcept {
     }
     {
         const std::lock_guard guard(device_.mutex_);  // no channel appears meanwhile
-        if (device_.threads_.size() == 1) {
+        if (device_.threads_.size() == 1 && !device_.read_directly_) {
             carry_out();
             return;
         }

@@ -8,6 +8,7 @@
 #include "nacre/bdev/registry.hpp"
 #include "nacre/memory/reserved_buffers.hpp"
 #include "nacre/runtime/sleep.hpp"
+#include "read_gate.hpp"
 
 namespace nacre {
 
@@ -219,6 +220,7 @@ std::vector<module_channel*> bdev::pin_channels(io_statistics* closed, statistic
         // What is pinned closes later, and is then not counted twice.
         closed->add(closed_channels_);
         closed_channels_.reset(reset);
+        if (readers_ != nullptr) readers_->collect(*closed, reset);
     }
     std::vector<module_channel*> pinned;
     for (channel_slot& slot : channels_) {
@@ -240,6 +242,7 @@ task<void> bdev::set_rate_limits(rate_limits limits) {
         }
         limited_ = limits.any();
         limiter_->set(limits, thread::current()->now_ns());
+        judge_readers();
     }
     co_await apply_limits(limits.any());
 }
@@ -308,6 +311,7 @@ task<void> bdev::set_queue_sampling(std::uint64_t period_us) {
         const std::lock_guard guard(mutex_);
         if (period_us != 0 && locks_ != nullptr && locks_->ended()) co_return;  // it is going away
         sampled_ = period_us != 0;
+        judge_readers();
     }
     sampling_changes_ = true;
     queue_.period_us = period_us;
@@ -338,6 +342,12 @@ task<void> bdev::end_powers() {
         if (locks_ == nullptr) locks_ = std::make_unique<lock_table>();
         locks_->end_all();
         limited_ = false;
+        judge_readers();
+    }
+    while (true) {
+        result<> left = co_await readers_left();
+        if (left) break;
+        co_await yield();  // lack of memory delays
     }
     while (queue_.period_us != 0) {
         task<void> stopping = set_queue_sampling(0);
@@ -461,6 +471,7 @@ task<void> bdev::set_histogram(std::optional<histogram_options> options) {
     {
         const std::lock_guard guard(mutex_);
         closed_latencies_ = options ? std::make_unique<latency_histogram>(*options) : nullptr;
+        judge_readers();
     }
     std::vector<module_channel*> pinned = pin_channels();
     for (module_channel* channel : pinned) {

@@ -157,7 +157,17 @@ outcome<std::unique_ptr<module_channel>> part_bdev::make_channel() {
     return std::make_unique<part_channel>(*this, std::move(*base));
 }
 
+bool part_bdev::prepare_direct_reads() {
+    reader_ = base_->desc_.open_reader();
+    return reader_.is_open();
+}
+
+bool part_bdev::read_directly(lba first, std::span<std::byte> into) noexcept {
+    return reader_.read(first + block_count(first_.value()), into);
+}
+
 task<void> part_bdev::close() {
+    reader_ = {};
     std::exchange(base_, nullptr)->left(*this);
     co_return;
 }

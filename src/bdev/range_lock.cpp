@@ -170,6 +170,10 @@ task<result<>> bdev::install_range(locked_range range) {
         }
         d->release_channel(*c);
     };
+    {
+        const std::lock_guard guard(mutex_);
+        judge_readers();
+    }
     const across<bdev> self(*this);
     std::vector<module_channel*> watching = pin_channels();
     bool fed = false;
@@ -195,6 +199,11 @@ task<result<>> bdev::install_range(locked_range range) {
         const std::lock_guard guard(mutex_);
         lock_entry& entry = *locks_->find(range.id);
         if (entry.is == lock_state::settling) entry.is = lock_state::standing;
+    }
+    while (range.kind == lock_kind::reads_and_writes) {
+        result<> left = co_await readers_left();
+        if (left) break;
+        co_await yield();
     }
     result<> shut = co_await shut_doors(range);
     co_return shut;
@@ -288,6 +297,7 @@ task<void> range_lock::release() {
         // Channels that open from now on do not know of it.
         const std::lock_guard guard(device.mutex_);
         device.locks_->find(id)->is = lock_state::releasing;
+        device.judge_readers();
     }
     std::vector<module_channel*> pinned = device.pin_channels();
     for (module_channel* channel : pinned) {

@@ -67,6 +67,7 @@ task<outcome<blob>> blob::share() const {
     return at_home<&blob_engine::open>(node_->engine, node_->id);
 }
 outcome<bdev_channel> blob::open_channel() const { return node_->desc.open_channel(); }
+bdev_reader blob::open_reader() const { return node_->desc.open_reader(); }
 outcome<bdev_desc> blob::open_device(access a) const {
     return bdev_registry::open(node_->device, a);
 }

@@ -289,6 +289,38 @@ outcome<std::unique_ptr<module_channel>> blob_device::make_channel() {
     return std::make_unique<blob_channel>(*this, std::move(*base));
 }
 
+bool blob_device::prepare_direct_reads() {
+    reader_ = node_->engine.base().open_reader();
+    return reader_.is_open();
+}
+
+task<void> blob_device::close() {
+    reader_ = {};
+    co_return;
+}
+
+bool blob_device::read_directly(lba first, std::span<std::byte> into) noexcept {
+    const blob_engine& engine = node_->engine;
+    const cluster_map& map = *node_->map;  // not replaced while somebody reads
+    const std::uint64_t cluster_bytes = engine.super().cluster_size;
+    std::uint64_t at = first.value() * engine.super().io_unit_size;
+    while (!into.empty()) {
+        const std::uint64_t index = at / cluster_bytes;
+        const std::uint32_t cluster = index < map.size() ? map[index] : 0;
+        if (cluster == 0) return false;
+        std::uint64_t n = cluster_bytes - at % cluster_bytes;
+        for (std::uint64_t i = index + 1;
+             n < into.size() && i < map.size() && map[i] == cluster + (i - index); ++i)
+            n += cluster_bytes;
+        n = std::min<std::uint64_t>(n, into.size());
+        const std::uint64_t place = cluster * cluster_bytes + at % cluster_bytes;
+        if (!reader_.read(lba(place / engine.block_size()), into.first(n))) return false;
+        at += n;
+        into = into.subspan(n);
+    }
+    return true;
+}
+
 task<void> blob_device::set_clusters(std::uint64_t clusters) {
     const std::uint64_t units =
         node_->engine.super().cluster_size / node_->engine.super().io_unit_size;

@@ -10,6 +10,7 @@
 
 #include "nacre/bdev/bdev.hpp"
 #include "nacre/bdev/bdev_channel.hpp"
+#include "nacre/bdev/bdev_reader.hpp"
 #include "node.hpp"
 
 namespace nacre::detail {
@@ -21,12 +22,17 @@ public:
         : bdev(std::move(attributes)), node_(std::move(node)) {}
 
     outcome<std::unique_ptr<module_channel>> make_channel() override;
+    bool prepare_direct_reads() override;
+    /// Of what the blob itself has: not through parents.
+    bool read_directly(lba first, std::span<std::byte> into) noexcept override;
+    task<void> close() override;
     [[nodiscard]] blob_node& node() const noexcept { return *node_; }
     /// For whoever is alone with the device: what waited goes on with the new size.
     [[nodiscard]] task<void> set_clusters(std::uint64_t clusters);
 
 private:
     std::shared_ptr<blob_node> node_;
+    bdev_reader reader_;  // of the base
 };
 
 }  // namespace nacre::detail

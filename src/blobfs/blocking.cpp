@@ -54,12 +54,7 @@ result<node_status> blocking_file::status() const {
 }
 result<std::size_t> blocking_file::read(std::uint64_t offset, std::span<std::byte> into) const {
     if (thread::current() != nullptr) return fail(EDEADLK);
-    if (!file_.direct_) {
-        const std::uint64_t length = file_.length();
-        if (offset >= length) return 0;
-        const auto part = into.first(std::min<std::uint64_t>(into.size(), length - offset));
-        if (file_.node_->pages.copy_out(offset, part)) return part.size();
-    }
+    if (const auto n = detail::read_here(file_.node_, offset, into, file_.direct_)) return *n;
     return call<&fs_engine::read>(file_.node_->engine, node_crossing(file_.node_), offset,
                                   detail::byte_span{into}, file_.direct_);
 }
@@ -93,8 +88,12 @@ result<> blocking_file::allocate(std::uint64_t length) {
     return call<&fs_engine::allocate>(file_.node_->engine, node_crossing(file_.node_), length);
 }
 result<> blocking_file::prefetch(std::uint64_t offset, std::uint64_t bytes) const {
-    return call<&fs_engine::prefetch>(file_.node_->engine, node_crossing(file_.node_), offset,
-                                      bytes);
+    if (thread::current() != nullptr) return fail(EDEADLK);
+    fs_engine& engine = file_.node_->engine;
+    (void)engine.home().spawn(&detail::call_member<&fs_engine::prefetch, fs_engine, node_crossing,
+                                                   std::uint64_t, std::uint64_t>,
+                              across<fs_engine>(engine), node_crossing(file_.node_), offset, bytes);
+    return {};
 }
 result<> blocking_file::drop_cache() {
     return call<&fs_engine::drop_cache>(file_.node_->engine, node_crossing(file_.node_));

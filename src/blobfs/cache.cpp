@@ -27,6 +27,22 @@ void page_cache::make_room() noexcept {
     }
 }
 
+/// Of a chunk; what is in it is anything.
+result<dma_buffer> page_cache::take_memory() noexcept {
+    if (spare_.empty())
+        return dma_buffer::allocate(byte_count(chunk_bytes), {.alignment = page_bytes});
+    dma_buffer memory = std::move(spare_.back());
+    spare_.pop_back();
+    return memory;
+}
+
+void page_cache::give_memory(dma_buffer memory) noexcept {
+    // All in all no more than what the cache may have.
+    const std::uint64_t limit = limit_.load(std::memory_order_relaxed);
+    if (spare_.size() < spare_max && used_ + spare_.size() < limit)
+        spare_.push_back(std::move(memory));
+}
+
 chunk* file_pages::find(std::uint64_t index) noexcept {
     const auto at = chunks_.find(index);
     return at == chunks_.end() ? nullptr : at->second.get();
@@ -38,8 +54,7 @@ chunk* file_pages::get(std::uint64_t index) noexcept {
         return there;
     }
     cache_.make_room();
-    result<dma_buffer> memory =
-        dma_buffer::allocate(byte_count(chunk_bytes), {.alignment = page_bytes});
+    result<dma_buffer> memory = cache_.take_memory();
     if (!memory) return nullptr;
     auto made = std::make_unique<chunk>();
     chunk& c = *made;
@@ -62,13 +77,19 @@ void file_pages::mark_valid(chunk& c, unsigned pages) noexcept {
 
 void file_pages::mark_dirty(chunk& c, unsigned pages) noexcept {
     cache_.dirty_ += static_cast<unsigned>(std::popcount(pages & ~c.dirty));
-    c.dirty |= pages;
+    {
+        const std::lock_guard guard(lock_);
+        c.dirty |= pages;
+    }
     dirty_.insert(c.index);
 }
 
 void file_pages::mark_clean(chunk& c, unsigned pages) noexcept {
     cache_.dirty_ -= static_cast<unsigned>(std::popcount(pages & c.dirty));
-    c.dirty &= ~pages;
+    {
+        const std::lock_guard guard(lock_);
+        c.dirty &= ~pages;
+    }
     if (c.dirty == 0) dirty_.erase(c.index);
 }
 
@@ -110,8 +131,13 @@ void file_pages::drop(chunk& c) noexcept {
     mark_clean(c, c.dirty);
     c.unlink();
     --cache_.used_;
-    const std::lock_guard guard(lock_);
-    chunks_.erase(c.index);
+    dma_buffer memory;
+    {
+        const std::lock_guard guard(lock_);
+        memory = std::move(c.memory);
+        chunks_.erase(c.index);
+    }
+    cache_.give_memory(std::move(memory));
 }
 
 void file_pages::drop_from(std::uint64_t index) noexcept {
@@ -126,6 +152,16 @@ void file_pages::drop_clean() noexcept {
     for (auto& [at, c] : chunks_)
         if (c->dirty == 0 && !c->busy && c->pins == 0) gone.push_back(c.get());
     for (chunk* const c : gone) drop(*c);
+}
+
+bool file_pages::clean(std::uint64_t first, std::uint64_t end) noexcept {
+    const std::lock_guard guard(lock_);
+    if (chunks_.empty()) return true;
+    for (std::uint64_t at = first; at < end; ++at) {
+        const chunk* const c = find(at / chunk_pages);
+        if (c != nullptr && (c->dirty & (1U << at % chunk_pages)) != 0) return false;
+    }
+    return true;
 }
 
 bool file_pages::copy_out(std::uint64_t offset, std::span<std::byte> into) noexcept {

@@ -3,8 +3,9 @@
 // page_cache: pages of files in memory, in chunks of four, for reading again and writing later.
 //
 // A chunk belongs to one node. It is changed on the home thread only; another OS thread may copy
-// valid pages out of it while it holds the node's `lock`, which the home thread takes for moments,
-// never across an await: whenever it adds or drops a chunk, or changes what is valid or in it.
+// valid pages out of it, and see what is dirty, while it holds the node's `lock`, which the home
+// thread takes for moments, never across an await: whenever it adds or drops a chunk, or changes
+// what is valid, dirty or in it.
 //
 // Invariant: the bytes of a valid page that lie past the node's length are zeros.
 #pragma once
@@ -26,6 +27,8 @@ namespace nacre::detail {
 inline constexpr std::uint64_t page_bytes = 4096;
 inline constexpr std::uint64_t chunk_pages = 4;
 inline constexpr std::uint64_t chunk_bytes = page_bytes * chunk_pages;
+/// From here on pages are not worth copying.
+inline constexpr std::uint64_t past_cache_bytes = std::uint64_t{128} << 10;
 inline constexpr unsigned all_pages = (1U << chunk_pages) - 1;
 
 class file_pages;
@@ -47,7 +50,10 @@ struct chunk : list_hook {
 
 class page_cache {
 public:
-    explicit page_cache(std::uint64_t bytes) noexcept { set_limit(bytes); }
+    explicit page_cache(std::uint64_t bytes) {
+        set_limit(bytes);
+        spare_.reserve(spare_max);
+    }
     page_cache(const page_cache&) = delete;
     page_cache& operator=(const page_cache&) = delete;
 
@@ -66,14 +72,18 @@ public:
 
 private:
     friend class file_pages;
+    [[nodiscard]] result<dma_buffer> take_memory() noexcept;
+    void give_memory(dma_buffer memory) noexcept;
     /// Drops chunks that nobody has asked for lately until there is room, as far as that goes:
     /// what is dirty, busy or pinned stays, whatever the limit.
     void make_room() noexcept;
     std::atomic<std::uint64_t> limit_{0};  // chunks
-    std::uint64_t used_ = 0;               // chunks
-    std::uint64_t dirty_ = 0;              // pages
-    intrusive_list<list_hook> low_;        // of files of low priority; the longest there first
+    static constexpr std::size_t spare_max = 4096;
+    std::uint64_t used_ = 0;         // chunks
+    std::uint64_t dirty_ = 0;        // pages
+    intrusive_list<list_hook> low_;  // of files of low priority; the longest there first
     intrusive_list<list_hook> high_;
+    std::vector<dma_buffer> spare_;  // of chunks that went: memory is dear to map and to unmap
 };
 
 /// The chunks of one file.
@@ -107,6 +117,8 @@ public:
     void drop_clean() noexcept;
     /// Any OS thread: all of it, or nothing.
     [[nodiscard]] bool copy_out(std::uint64_t offset, std::span<std::byte> into) noexcept;
+    /// Any OS thread: of the pages [first, end) the device has what was written, if it was.
+    [[nodiscard]] bool clean(std::uint64_t first, std::uint64_t end) noexcept;
 
     [[nodiscard]] bool empty() const noexcept { return chunks_.empty(); }
     [[nodiscard]] const std::set<std::uint64_t>& dirty() const noexcept { return dirty_; }

@@ -17,8 +17,6 @@ namespace nacre::detail {
 
 namespace {
 
-/// From here on pages are not worth copying.
-constexpr std::uint64_t past_cache_bytes = std::uint64_t{128} << 10;
 /// So much at once goes through the cache.
 constexpr std::uint64_t piece_bytes = std::uint64_t{256} << 10;
 constexpr std::uint64_t growth_bytes_max = std::uint64_t{64} << 20;
@@ -345,6 +343,8 @@ task<result<>> fs_engine::write_locked(node_ptr node, std::uint64_t offset,
     if (from.empty()) co_return result<>();
     if (offset > length_max - from.size()) co_return fail(EFBIG);
     const std::uint64_t end = offset + from.size();
+    std::optional<node_change> changing;
+    if (offset < length) changing.emplace(*node);
     result<> done = co_await grow(node, end);
     if (!done) co_return done;
     if (node->log) node->log->end = std::max(length, end);
@@ -496,6 +496,7 @@ task<result<>> fs_engine::zero(node_crossing of, std::uint64_t offset, std::uint
     const unlock_guard guard(node->data);
     const std::uint64_t length = node->length.load(std::memory_order_relaxed);
     if (offset >= length) co_return ok;
+    const node_change changing(*node);
     ok = co_await zero_locked(node, offset, std::min(bytes, length - offset));
     touch(*node, true);
     note_dirty(node);
@@ -540,6 +541,7 @@ task<result<>> fs_engine::shorten(node_ptr node, cut_options how) {
     result<> locked = co_await node->metadata.lock();
     if (!locked) co_return locked;
     const unlock_guard guard(node->metadata);
+    const node_change changing(*node);
     // What is cut off need not be written, and has no place to go soon.
     node->pages_kept = divide_up(length, page_bytes);
     result<> done = co_await write_back(node);
@@ -581,6 +583,7 @@ task<result<>> fs_engine::shorten(node_ptr node, cut_options how) {
         }
     }
     node->pages_kept = UINT64_MAX;
+    node->plain.store(!node->log, std::memory_order_relaxed);
     note_dirty(node);
     co_return done;
 }

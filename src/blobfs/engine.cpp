@@ -108,10 +108,13 @@ task<result<>> fs_engine::pin(node_ptr node) {
     if (opened) {
         node->file = std::move(*opened);
         outcome<bdev_channel> channel = node->file.open_channel();
-        if (channel)
+        if (channel) {
             node->channel = std::move(*channel);
-        else
+            node->reader = node->file.open_reader();
+            node->plain.store(!node->log, std::memory_order_relaxed);
+        } else {
             why = channel.error().code;
+        }
     } else {
         why = opened.error().code;
         log::warning("blobfs", opened.error().message);
@@ -124,6 +127,7 @@ task<result<>> fs_engine::pin(node_ptr node) {
 void fs_engine::unpin(fs_node& node) noexcept {
     if (--node.pins != 0) return;
     node.channel.close();
+    node.reader = {};
     node.file = blob();  // closed a little later
     if (!node.removed) return;
     const node_ptr self = find(node.id);
@@ -274,6 +278,7 @@ task<outcome<>> fs_engine::unload() {
         result<> settled = co_await settle();
         if (!settled && done) done = fail(failure(settled.error()));
     }
+    (void)offers.take();
     dirty_nodes_.clear();
     unsettled_.clear();
     erasing_.clear();

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // fs_engine: a loaded blobfs. Everything here is the home thread's (the registry's), but for what a
-// foreign OS thread copies out of the cache. The parts: load.cpp, names.cpp (the name space),
-// attributes.cpp, data.cpp (reads, writes, lengths), log.cpp, write_back.cpp, engine.cpp (the
-// rest).
+// foreign OS thread reads by itself (foreign_reads.hpp). The parts: load.cpp, names.cpp (the name
+// space), attributes.cpp, data.cpp (reads, writes, lengths), log.cpp, write_back.cpp,
+// foreign_reads.cpp, engine.cpp (the rest).
 //
 // Locks, in this order: names_, a node's data, its metadata. None is needed to look at what is in
 // memory.
@@ -15,6 +15,7 @@
 #include <string>
 
 #include "cache.hpp"
+#include "foreign_reads.hpp"
 #include "format.hpp"
 #include "nacre/memory/buffer_pool.hpp"
 #include "nacre/runtime/scope.hpp"
@@ -59,6 +60,10 @@ struct fs_node {
     unsigned pins = 0;  ///< who needs `file` and `channel`, handles included
     blob file;
     bdev_channel channel;
+    bdev_reader reader;                     ///< as long as `file`
+    std::atomic<std::uint64_t> changes{0};  ///< see node_change
+    std::atomic<bool> plain{true};          ///< no log: bytes lie where the map says
+    reading_place foreign_place;
     mutex opening;
     mutex locked;  ///< advisory: blobfs_file::lock
     shared_mutex data;
@@ -76,7 +81,19 @@ struct fs_node {
                (log && handles == 0 && log->committed != durable_length);
     }
 };
-using node_ptr = std::shared_ptr<fs_node>;
+
+/// While bytes below a file's length change, or it becomes less: `changes` is odd. Under `data`,
+/// alone.
+class node_change {
+public:
+    explicit node_change(fs_node& node) noexcept : node_(node) { node_.changes.fetch_add(1); }
+    node_change(const node_change&) = delete;
+    node_change& operator=(const node_change&) = delete;
+    ~node_change() { node_.changes.fetch_add(1); }
+
+private:
+    fs_node& node_;
+};
 
 struct byte_span {
     using may_cross_threads = void;
@@ -176,8 +193,15 @@ public:
     [[nodiscard]] task<result<>> flush_device(node_crossing node);
     [[nodiscard]] task<outcome<>> sync_all();
 
+    // foreign_reads.cpp
+    void take_offers();
+    [[nodiscard]] lba unit_of(std::uint64_t offset) const noexcept {
+        return lba(offset / unit_bytes_);
+    }
+
     page_cache cache;
-    std::atomic<unsigned> leaving{0};  ///< handles on their way to leave()
+    page_offers offers;
+    std::atomic<unsigned> leaving{0};  ///< messages on their way to leave() and take_offers()
 
 private:
     // engine.cpp
@@ -307,10 +331,6 @@ private:
     void note_dirty(const node_ptr& node);
     void start_flusher();
     [[nodiscard]] task<result<>> flush_later();
-
-    [[nodiscard]] lba unit_of(std::uint64_t offset) const noexcept {
-        return lba(offset / unit_bytes_);
-    }
 
     bdev_registry& registry_;
     thread& home_;

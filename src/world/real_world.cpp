@@ -192,6 +192,18 @@ outcome<> posix_world::allocate_file(int fd, std::uint64_t size_bytes) {
                 fmt::format("cannot preallocate {} bytes: {}", size_bytes, std::strerror(errno)));
 }
 
+result<std::size_t> world::read_file(int, std::uint64_t, std::span<std::byte>) noexcept {
+    return fail(ENOTSUP);
+}
+result<std::size_t> posix_world::read_file(int fd, std::uint64_t offset,
+                                           std::span<std::byte> into) noexcept {
+    while (true) {
+        const ssize_t n = ::pread(fd, into.data(), into.size(), static_cast<off_t>(offset));
+        if (n >= 0) return static_cast<std::size_t>(n);
+        if (errno != EINTR) return fail(errno);
+    }
+}
+
 result<std::uint64_t> posix_world::seek_file(int fd, std::uint64_t offset, bool data) noexcept {
     const off_t at = ::lseek(fd, static_cast<off_t>(offset), data ? SEEK_DATA : SEEK_HOLE);
     if (at < 0) return fail(errno);

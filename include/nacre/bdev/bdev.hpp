@@ -32,10 +32,12 @@
 namespace nacre {
 
 class bdev_desc;
+class bdev_reader;
 class bdev_registry;
 class lock_table;
 class module_channel;
 class rate_limiter;
+class read_gate;
 class reserved_buffers;
 class scope;
 struct lock_entry;
@@ -217,6 +219,11 @@ public:
     // What a module writes.
     /// On the thread that the channel is for; failure leaves nothing behind.
     [[nodiscard]] virtual outcome<std::unique_ptr<module_channel>> make_channel() = 0;
+    /// For bdev_reader: whether there is any read_directly, which begins after this. Home thread.
+    [[nodiscard]] virtual bool prepare_direct_reads();
+    /// On any OS thread, which it may block, many at once: whole blocks within the device, no more
+    /// than it takes at once. False: not read; a channel is asked then, and finds out why.
+    [[nodiscard]] virtual bool read_directly(lba first, std::span<std::byte> into) noexcept;
     /// Once, on the home thread, after removal: no channel carries anything any more. Releases what
     /// the device holds (files, base descriptors, claims).
     [[nodiscard]] virtual task<void> close();
@@ -238,6 +245,7 @@ private:
     friend class bdev_registry;
     friend class bdev_desc;
     friend class bdev_channel;
+    friend class bdev_reader;
     friend class module_channel;
     friend class range_lock;
     struct channel_slot {
@@ -260,6 +268,11 @@ private:
     [[nodiscard]] task<result<>> install_range(locked_range range);
     [[nodiscard]] task<result<>> shut_doors(locked_range range);
     static task<result<>> settle_above(across<bdev> device);
+    [[nodiscard]] bdev_reader make_reader(std::shared_ptr<bdev> self);
+    /// Whether readers may pass by the channels now. Under the mutex.
+    void judge_readers() noexcept;
+    /// Those have ended that were within when it was last found that they may not.
+    [[nodiscard]] task<result<>> readers_left();
     /// Before the layers above leave: nothing is held back any more, and what was fails.
     [[nodiscard]] task<void> end_powers();
     [[nodiscard]] task<void> apply_limits(bool on);
@@ -286,6 +299,7 @@ private:
     bool limited_ = false;                                 // under the mutex: channels keep to it
     bool sampled_ = false;                                 // likewise: they are followed
     std::unique_ptr<lock_table> locks_;
+    std::unique_ptr<read_gate> readers_;  // made once, with the first reader
     // What its channels have forwarded to; never looked into, only compared. What a layer has left
     // stays.
     std::vector<const bdev*> bases_;

@@ -63,6 +63,8 @@ public:
     [[nodiscard]] const std::string& base_name() const noexcept { return base_name_; }
 
     outcome<std::unique_ptr<module_channel>> make_channel() override;
+    bool prepare_direct_reads() override;
+    bool read_directly(lba first, std::span<std::byte> into) noexcept override;
     task<void> close() override;
 
 protected:
@@ -72,6 +74,7 @@ private:
     std::shared_ptr<part_base> base_;
     std::string base_name_;
     lba first_;
+    bdev_reader reader_;  // of the base
 };
 
 }  // namespace nacre

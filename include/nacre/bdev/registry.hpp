@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "nacre/bdev/bdev_channel.hpp"
+#include "nacre/bdev/bdev_reader.hpp"
 #include "nacre/core/uri.hpp"
 #include "nacre/memory/buffer_pool.hpp"
 #include "nacre/runtime/runtime.hpp"
@@ -64,6 +65,9 @@ public:
     /// Any thread; the channel belongs to the calling one. `layer`: who forwards ops through it,
     /// where it is not the bdev whose make_channel opens it.
     [[nodiscard]] outcome<bdev_channel> open_channel(bdev* layer = nullptr) const;
+
+    /// Home thread. One that is not open if the device has no reads of this kind.
+    [[nodiscard]] bdev_reader open_reader() const;
 
     /// Keeps others from opening for writing. EPERM names who holds it; EBUSY: one claim a
     /// descriptor. Read_many_write_none and read_many_write_shared can have several holders: of

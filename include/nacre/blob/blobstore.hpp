@@ -159,6 +159,8 @@ public:
 
     /// For I/O on this thread; lba and block_count are io units. EROFS comes with the op.
     [[nodiscard]] outcome<bdev_channel> open_channel() const;
+    /// For reads on foreign OS threads, as of any bdev. Home thread.
+    [[nodiscard]] bdev_reader open_reader() const;
     /// For layers: the blob as a bdev without a name. Home thread.
     [[nodiscard]] outcome<bdev_desc> open_device(access a) const;
 

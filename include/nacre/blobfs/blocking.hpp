@@ -7,8 +7,9 @@
 //     result<std::size_t> n = f->read(0, buffer);
 //
 // Each call of blobfs.hpp has its twin here; see there what it does. Called on a thread of the
-// runtime, which must not block, every one fails with EDEADLK. What is in the cache is read on the
-// calling thread. The blobfs outlives these, and its runtime is running.
+// runtime, which must not block, every one fails with EDEADLK. Reads are carried out
+// on the calling thread where that can be (docs/blobfs.md), prefetch() waits for nothing. The
+// blobfs outlives these, and its runtime is running.
 #pragma once
 
 #include "nacre/blobfs/blobfs.hpp"

@@ -121,6 +121,10 @@ public:
     [[nodiscard]] virtual outcome<> lock_file(int fd, bool exclusive) = 0;
     [[nodiscard]] virtual outcome<> resize_file(int fd, std::uint64_t size_bytes) = 0;
     [[nodiscard]] virtual outcome<> allocate_file(int fd, std::uint64_t size_bytes) = 0;
+    /// On the calling OS thread, which waits; it may be less than was asked for. ENOTSUP in a world
+    /// whose time nobody may wait for.
+    [[nodiscard]] virtual result<std::size_t> read_file(int fd, std::uint64_t offset,
+                                                        std::span<std::byte> into) noexcept;
     /// First byte at or after `offset` that is data (or a hole); ENXIO if there is none.
     [[nodiscard]] virtual result<std::uint64_t> seek_file(int fd, std::uint64_t offset,
                                                           bool data) noexcept = 0;
