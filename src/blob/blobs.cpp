@@ -281,9 +281,9 @@ task<result<>> blob_engine::close(node_handle handle) {
         log::warning("blob", fmt::format("blob {}: closed without a sync; changes of its "
                                          "attributes are lost",
                                          to_string(node->id)));
-    node->desc.close();
     task<outcome<>> removing = registry_.let_go(node->device);
-    if (!removing.valid()) co_return fail(ENOMEM);
+    if (!removing.valid()) co_return fail(ENOMEM);  // still open, as whoever opens it again finds it
+    node->desc.close();
     outcome<> removed = co_await std::move(removing);
     if (!removed) {
         node->desc = bdev_registry::open(node->device, access::write);
