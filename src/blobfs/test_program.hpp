@@ -5,6 +5,7 @@
 // since.
 #pragma once
 
+#include <climits>
 #include <map>
 #include <memory>
 #include <set>
@@ -44,12 +45,16 @@ struct program_options {
     std::uint64_t seed = 1;
     unsigned operations = 14;
     bool compatible = false;
-    bool logs = false;  // two thirds of the files are
+    bool logs = false;             // two thirds of the files are
+    unsigned short_at = UINT_MAX;  ///< in this operation the n-th frame cannot be had
+    std::uint64_t nth_frame = 0;
 };
 
 class program_scenario final : public sim::bdev_scenario {
 public:
     explicit program_scenario(program_options o) : options_(o), dice_(o.seed) {}
+    /// Whether a frame could not be had.
+    [[nodiscard]] bool was_short() const noexcept { return was_short_; }
 
 private:
     void prepare(sim::world& w) override { w.make_file("/disk", 4 << 20); }
@@ -74,6 +79,7 @@ private:
     std::vector<model_tree> alternatives_;  // after an operation that failed
     unsigned names_ = 0;
     bool made_ = false;
+    bool was_short_ = false;
 };
 
 }  // namespace nacre::test
