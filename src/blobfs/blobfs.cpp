@@ -22,6 +22,7 @@ blobfs_file& blobfs_file::operator=(blobfs_file&& other) noexcept {
     std::swap(node_, other.node_);
     std::swap(writable_, other.writable_);
     std::swap(direct_, other.direct_);
+    std::swap(keeps_mtime_, other.keeps_mtime_);
     std::swap(locked_, other.locked_);
     return *this;
 }
@@ -62,8 +63,9 @@ task<result<std::size_t>> blobfs_file::read(std::uint64_t offset, std::span<std:
 }
 task<result<>> blobfs_file::write(std::uint64_t offset, std::span<const std::byte> from) {
     if (!writable_) co_return fail(EBADF);
+    const fs_engine::write_how how{direct_, keeps_mtime_};
     result<> done = co_await at_home<&fs_engine::write>(node_->engine, node_crossing(node_), offset,
-                                                        detail::const_byte_span{from}, direct_);
+                                                        detail::const_byte_span{from}, how);
     co_return done;
 }
 

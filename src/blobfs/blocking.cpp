@@ -60,8 +60,9 @@ result<std::size_t> blocking_file::read(std::uint64_t offset, std::span<std::byt
 }
 result<> blocking_file::write(std::uint64_t offset, std::span<const std::byte> from) {
     if (!file_.writable_) return fail(EBADF);
+    const fs_engine::write_how how{file_.direct_, file_.keeps_mtime_};
     return call<&fs_engine::write>(file_.node_->engine, node_crossing(file_.node_), offset,
-                                   detail::const_byte_span{from}, file_.direct_);
+                                   detail::const_byte_span{from}, how);
 }
 result<> blocking_file::append(std::span<const std::byte> from) { return write(UINT64_MAX, from); }
 result<> blocking_file::zero(std::uint64_t offset, std::uint64_t bytes) {

@@ -322,7 +322,7 @@ task<result<>> fs_engine::grow(node_ptr node, std::uint64_t length) {
 }
 
 task<result<>> fs_engine::write(node_crossing of, std::uint64_t offset, const_byte_span from,
-                                bool direct) {
+                                write_how how) {
     const node_ptr node = std::move(of.node);
     result<> ok = check_writable();
     if (!ok) co_return ok;
@@ -331,14 +331,14 @@ task<result<>> fs_engine::write(node_crossing of, std::uint64_t offset, const_by
         if (!locked) co_return locked;
         const unlock_guard guard(node->data);
         if (offset == UINT64_MAX) offset = node->length.load(std::memory_order_relaxed);
-        ok = co_await write_locked(node, offset, from.bytes, direct);
+        ok = co_await write_locked(node, offset, from.bytes, how);
     }
     if (ok && cache.too_dirty()) ok = co_await relieve(node);
     co_return ok;
 }
 
 task<result<>> fs_engine::write_locked(node_ptr node, std::uint64_t offset,
-                                       std::span<const std::byte> from, bool direct) {
+                                       std::span<const std::byte> from, write_how how) {
     const std::uint64_t length = node->length.load(std::memory_order_relaxed);
     if (from.empty()) co_return result<>();
     if (offset > length_max - from.size()) co_return fail(EFBIG);
@@ -353,7 +353,7 @@ task<result<>> fs_engine::write_locked(node_ptr node, std::uint64_t offset,
     const std::uint64_t last = align_down(end, page_bytes);
     const bool past =
         last > first && !node->log &&
-        (last - first >= past_cache_bytes || (direct && first == offset && last == end));
+        (last - first >= past_cache_bytes || (how.direct && first == offset && last == end));
     if (past) {
         if (done) done = co_await write_pages(node, offset, from.first(first - offset));
         if (done)
@@ -368,7 +368,7 @@ task<result<>> fs_engine::write_locked(node_ptr node, std::uint64_t offset,
         co_return done;
     }
     if (end > length) node->length.store(end, std::memory_order_release);
-    touch(*node, true);
+    touch(*node, !how.keeps_mtime);
     note_dirty(node);
     co_return done;
 }
@@ -619,7 +619,8 @@ task<result<>> fs_engine::allocate(node_crossing of, std::uint64_t length) {
 
 task<result<>> fs_engine::append_and_sync(node_crossing of, const_byte_span from) {
     node_crossing again = of;
-    result<> done = co_await write(std::move(of), UINT64_MAX, from, false);
+    const write_how through_cache;
+    result<> done = co_await write(std::move(of), UINT64_MAX, from, through_cache);
     if (done) done = co_await sync(std::move(again));
     co_return done;
 }

@@ -176,9 +176,14 @@ public:
     // data.cpp
     [[nodiscard]] task<result<std::size_t>> read(node_crossing node, std::uint64_t offset,
                                                  byte_span into, bool direct);
+    struct write_how {
+        using may_cross_threads = void;
+        bool direct = false;
+        bool keeps_mtime = false;
+    };
     /// UINT64_MAX: at the end.
     [[nodiscard]] task<result<>> write(node_crossing node, std::uint64_t offset,
-                                       const_byte_span from, bool direct);
+                                       const_byte_span from, write_how how);
     [[nodiscard]] task<result<>> append_and_sync(node_crossing node, const_byte_span from);
     [[nodiscard]] task<result<>> zero(node_crossing node, std::uint64_t offset,
                                       std::uint64_t bytes);
@@ -256,7 +261,7 @@ private:
     [[nodiscard]] task<result<>> read_pages(node_ptr node, std::uint64_t offset,
                                             std::span<std::byte> into);
     [[nodiscard]] task<result<>> write_locked(node_ptr node, std::uint64_t offset,
-                                              std::span<const std::byte> from, bool direct);
+                                              std::span<const std::byte> from, write_how how);
     [[nodiscard]] task<result<>> write_pages(node_ptr node, std::uint64_t offset,
                                              std::span<const std::byte> from);
     [[nodiscard]] task<result<>> ready_page(node_ptr node, std::uint64_t page);

@@ -139,6 +139,7 @@ task<result<fuse_open_out>> session::open_handle(node_id id, std::uint32_t flags
     how.write = (flags & O_ACCMODE) != O_RDONLY;
     how.truncate = (flags & O_TRUNC) != 0;
     how.direct = (flags & O_DIRECT) != 0;
+    how.keeps_mtime = writeback_;  // the kernel says when its programs wrote
     if (drops_privileges) {
         const result<> dropped = co_await drop_privileges(id);
         if (!dropped) co_return fail(dropped.error());

@@ -22,7 +22,11 @@ public:
     using answer = task<result<std::uint32_t>>;
 
     session(world& w, blobfs& fs, const fuse_options& options)
-        : world_(w), fs_(fs), valid_{options.cache_seconds}, root_(fs.root()) {}
+        : world_(w),
+          fs_(fs),
+          valid_{options.cache_seconds},
+          writeback_(options.writeback),
+          root_(fs.root()) {}
     session(const session&) = delete;
     session& operator=(const session&) = delete;
 
@@ -106,6 +110,7 @@ private:
     world& world_;
     blobfs& fs_;
     const validity valid_;
+    const bool writeback_;
     const node_id root_;
     handle_table handles_;
     std::atomic<bool> complained_{false};

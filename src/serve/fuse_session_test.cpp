@@ -437,6 +437,27 @@ task<void> check_space(client& c, session&) {
 }
 TEST(fuse_session, allocates_and_zeroes_ranges) { with_mount(&check_space); }
 
+/// The kernel's word on when a file was changed may come before what was written.
+task<void> check_late_write(client& c, session&) {
+    const std::uint64_t handle = co_await c.create("a");
+    fuse_setattr_in in{};
+    in.valid = FATTR_MTIME;
+    in.mtime = 1000;
+    in.mtimensec = 7;
+    result<std::uint32_t> n = co_await c.ask({FUSE_SETATTR, c.node}, in);
+    EXPECT_TRUE(n);
+    co_await c.write(handle, 0, "late");
+    n = co_await c.ask({FUSE_GETATTR, c.node}, fuse_getattr_in{});
+    EXPECT_TRUE(n);
+    EXPECT_EQ(c.answered<fuse_attr_out>().attr.mtime, 1000U);
+    EXPECT_EQ(c.answered<fuse_attr_out>().attr.mtimensec, 7U);
+    EXPECT_EQ(c.answered<fuse_attr_out>().attr.size, 4U);
+    co_await c.release(handle);
+}
+TEST(fuse_session, leaves_the_time_of_a_change_to_a_kernel_that_gathers_writes) {
+    with_mount(&check_late_write);
+}
+
 task<void> check_attributes(client& c, session&) {
     const std::uint64_t handle = co_await c.create("a");
     fuse_setxattr_in set{};

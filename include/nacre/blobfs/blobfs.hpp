@@ -109,7 +109,10 @@ struct file_open_options {
     /// and one flush. Everything passes the cache, and what is read is checked by CRC32C. Nothing
     /// changes where the store is `compatible`.
     bool log = false;
-    bool keep_space = false;       ///< with truncate: the file goes on where its old bytes were
+    bool keep_space = false;  ///< with truncate: the file goes on where its old bytes were
+    /// A write is no reason to change mtime: the caller sets it, as a kernel does that gathers
+    /// writes.
+    bool keeps_mtime = false;
     node_attributes attributes{};  ///< of a new file; times are set
 };
 
@@ -191,10 +194,14 @@ private:
     friend class detail::fs_engine;
     friend class blocking_file;
     blobfs_file(std::shared_ptr<detail::fs_node> node, file_open_options how) noexcept
-        : node_(std::move(node)), writable_(how.write), direct_(how.direct) {}
+        : node_(std::move(node)),
+          writable_(how.write),
+          direct_(how.direct),
+          keeps_mtime_(how.keeps_mtime) {}
     std::shared_ptr<detail::fs_node> node_;
     bool writable_ = false;
     bool direct_ = false;
+    bool keeps_mtime_ = false;
     bool locked_ = false;
 };
 
