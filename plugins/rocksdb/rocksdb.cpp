@@ -14,12 +14,25 @@
 namespace nacre {
 namespace {
 
-outcome<std::unique_ptr<rocks::file_system>> make(const std::string& text) {
+struct made_file_system {
+    std::unique_ptr<rocks::file_system> file_system;
+    blobfs* files;
+};
+
+outcome<made_file_system> make_store(const std::string& text) {
     outcome<rocks::store_address> address = rocks::store_address::parse(text);
     if (!address) return fail(std::move(address.error()));
-    outcome<std::shared_ptr<rocks::store>> files = rocks::mount(*address);
-    if (!files) return fail(std::move(files.error()));
-    return std::make_unique<rocks::file_system>(std::move(*files), text, address->read_only);
+    outcome<std::shared_ptr<rocks::store>> store = rocks::mount(*address);
+    if (!store) return fail(std::move(store.error()));
+    blobfs* const files = &(*store)->files();
+    return made_file_system{
+        std::make_unique<rocks::file_system>(std::move(*store), text, address->read_only), files};
+}
+
+outcome<std::unique_ptr<rocks::file_system>> make(const std::string& text) {
+    outcome<made_file_system> made = make_store(text);
+    if (!made) return fail(std::move(made.error()));
+    return std::move(made->file_system);
 }
 
 }  // namespace
@@ -51,6 +64,15 @@ outcome<std::shared_ptr<::rocksdb::FileSystem>> open_rocksdb_file_system(
     outcome<std::unique_ptr<rocks::file_system>> made = make(address);
     if (!made) return fail(std::move(made.error()));
     return std::shared_ptr<::rocksdb::FileSystem>(std::move(*made));
+}
+
+outcome<rocksdb_store> open_rocksdb_store(const std::string& address) {
+    outcome<made_file_system> made = make_store(address);
+    if (!made) return fail(std::move(made.error()));
+    rocksdb_store store;
+    store.file_system = std::move(made->file_system);
+    store.files = made->files;
+    return store;
 }
 
 std::shared_ptr<::rocksdb::FileSystem> make_rocksdb_file_system(runtime& host, blobfs& files) {

@@ -16,7 +16,7 @@ std::uint64_t next_number() noexcept {
 }  // namespace
 
 store::store(runtime& host, blobfs& files) noexcept
-    : host_(host), calls_(files), number_(next_number()) {}
+    : host_(host), files_(files), calls_(files), number_(next_number()) {}
 
 thread& store::next_thread() noexcept {
     const unsigned count = host_.reactor_count();

@@ -26,6 +26,7 @@ public:
 
     [[nodiscard]] blocking_blobfs& calls() noexcept { return calls_; }
     [[nodiscard]] const blocking_blobfs& calls() const noexcept { return calls_; }
+    [[nodiscard]] blobfs& files() noexcept { return files_; }
     /// Tells stores of one process apart.
     [[nodiscard]] std::uint64_t number() const noexcept { return number_; }
     /// One of the runtime, for calls that blocking.hpp does not have; a reactor's after the
@@ -42,6 +43,7 @@ public:
 
 private:
     runtime& host_;
+    blobfs& files_;
     blocking_blobfs calls_;
     const std::uint64_t number_;
     std::atomic<unsigned> next_reactor_ = 0;

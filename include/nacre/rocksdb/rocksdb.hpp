@@ -35,6 +35,13 @@ void register_rocksdb_file_system();
 [[nodiscard]] outcome<std::shared_ptr<rocksdb::FileSystem>> open_rocksdb_file_system(
     const std::string& address);
 
+/// What an address names, for a program that keeps files of its own beside a database's.
+struct rocksdb_store {
+    std::shared_ptr<rocksdb::FileSystem> file_system;
+    blobfs* files = nullptr;  ///< loaded as long as the file system or a file of it is there
+};
+[[nodiscard]] outcome<rocksdb_store> open_rocksdb_store(const std::string& address);
+
 /// On a blobfs of the application's own, which outlives the file system and all its files.
 [[nodiscard]] std::shared_ptr<rocksdb::FileSystem> make_rocksdb_file_system(runtime& host,
                                                                             blobfs& files);
