@@ -26,11 +26,11 @@ ROOMS = {
     "lvol": ["blob"],
     "blobfs": ["blob"],
     "zlfs": ["bdev"],
-    "chunk": ["blobfs"],
     "serve": ["bdev", "compute", "blobfs", "zlfs"],
-    "rpc": ["serve", "modules", "nvmf", "lvol", "chunk"],
+    "rpc": ["serve", "modules", "nvmf", "lvol"],
     "app": ["rpc"],
     "rocksdb": ["app"],
+    "chunk": ["blobfs", "rocksdb"],
     "observe": ["app"],
     "cli": ["observe", "sim"],
 }
