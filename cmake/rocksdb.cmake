@@ -25,7 +25,7 @@ add_library(nacre_rocksdb STATIC ${sources})
 target_include_directories(nacre_rocksdb SYSTEM PUBLIC "${NACRE_ROCKSDB_INCLUDE}")
 target_link_libraries(nacre_rocksdb PUBLIC nacre_app "${NACRE_ROCKSDB_LIBRARY}")
 nacre_use_pch(nacre_rocksdb nacre_std_pch)
-nacre_room_programs(nacre_rocksdb rocksdb "${folder}" DEEP)
+nacre_room_programs(nacre_rocksdb rocksdb "${folder}" DEEP nacre_sim)
 
 # What a sanitizer instruments cannot be loaded into a program that it did not.
 if(NACRE_SANITIZE)

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <optional>
+#include <system_error>
 #include <thread>
 
 #include "engine.hpp"
@@ -47,7 +48,11 @@ task<T> on_new_thread(std::function<T()> work) {
     std::thread helper;
     result<> called = co_await from_callback<>([&](callback_token<>& token) {
         c.token = &token;
-        helper = std::thread([&c] { c.run(); });
+        try {
+            helper = chunks::make_thread([&c] { c.run(); });
+        } catch (const std::system_error&) {
+            return EAGAIN;
+        }
         return 0;
     });
     if (helper.joinable()) helper.join();  // it has answered

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
+//
+// Pages of an object with their places, as reads, writes and the scrub pass them around.
 #pragma once
 
 #include "engine.hpp"

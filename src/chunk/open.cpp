@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
+#include <system_error>
 
 #include "engine.hpp"
 #include "nacre/core/bytes.hpp"
@@ -38,6 +39,7 @@ std::uint64_t write_buffer_bytes(std::uint64_t device) {
     o.max_manifest_file_size = 4 * mib;
     o.manifest_preallocation_size = mib / 4;
     o.paranoid_checks = true;
+    o.max_bgerror_resume_count = 0;  // a commit that failed is looked at when it is opened again
     // All that was acknowledged is synced: a damaged log is refused, but for what was being written
     // at its very end.
     o.wal_recovery_mode = ::rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
@@ -71,8 +73,14 @@ outcome<> engine::open() {
         db_.reset();
         return done;
     }
-    workers_.start(std::max(options_.workers, 1U));
-    if (options_.scrub_rate != 0) scrubber_ = std::thread([this] { scrub_in_background(); });
+    try {
+        workers_.start(std::max(options_.workers, 1U));
+        if (options_.scrub_rate != 0) scrubber_ = make_thread([this] { scrub_in_background(); });
+    } catch (const std::system_error& e) {
+        const outcome<> closed = close();
+        (void)closed;
+        return fail(EAGAIN, options_.path + ": no OS thread for the chunk store: " + e.what());
+    }
     return done;
 }
 

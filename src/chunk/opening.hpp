@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
+//
+// How both interfaces come to an engine.
 #pragma once
 
 #include "engine.hpp"

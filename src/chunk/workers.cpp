@@ -2,18 +2,37 @@
 #include "workers.hpp"
 
 #include <csignal>
+#include <system_error>
+
+#include "nacre/world/world.hpp"
 
 namespace nacre::chunks {
 
-void workers::start(unsigned count) {
-    stopping_ = false;
-    // The program's signals are its own.
+std::thread make_thread(std::function<void()> work) {
     sigset_t all;
     sigset_t before;
     ::sigfillset(&all);
     ::pthread_sigmask(SIG_SETMASK, &all, &before);
-    for (unsigned i = 0; i < count; ++i) threads_.emplace_back([this] { run(); });
+    std::thread made;
+    try {
+        made = std::thread([work = std::move(work)] {
+            world& w = real_world();
+            const std::vector<unsigned> cpus = w.allowed_cpus();
+            const outcome<> unbound = w.pin_os_thread(cpus);
+            (void)unbound;  // it runs all the same
+            work();
+        });
+    } catch (const std::system_error&) {
+        ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        throw;
+    }
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    return made;
+}
+
+void workers::start(unsigned count) {
+    stopping_ = false;
+    for (unsigned i = 0; i < count; ++i) threads_.push_back(make_thread([this] { run(); }));
 }
 
 void workers::stop() {

@@ -12,12 +12,17 @@
 
 namespace nacre::chunks {
 
+/// Takes no signals, which are the program's own, and is bound to no core, though a reactor's
+/// thread may start it. Throws std::system_error, as std::thread does.
+[[nodiscard]] std::thread make_thread(std::function<void()> work);
+
 class workers {
 public:
     workers() = default;
     workers(const workers&) = delete;
     workers& operator=(const workers&) = delete;
     ~workers() { stop(); }
+    /// Throws std::system_error; stop() all the same.
     void start(unsigned count);
     /// What was posted is done first.
     void stop();

@@ -14,7 +14,7 @@
 #include "modules/modules.hpp"
 #include "nacre/app/app.hpp"
 
-namespace nacre::chunks {
+namespace nacre::test {
 
 class test_host {
 public:
@@ -67,4 +67,4 @@ private:
     std::thread thread_;
 };
 
-}  // namespace nacre::chunks
+}  // namespace nacre::test
