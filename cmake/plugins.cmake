@@ -6,7 +6,7 @@
 set(NACRE_PLUGIN_DIR "${CMAKE_INSTALL_LIBDIR}/nacre")
 file(RELATIVE_PATH plugins_from_program "/prefix/${CMAKE_INSTALL_BINDIR}"
      "/prefix/${NACRE_PLUGIN_DIR}")
-target_compile_definitions(nacre_module_rbd
+target_compile_definitions(nacre_world
                            PRIVATE NACRE_PLUGINS_FROM_PROGRAM="${plugins_from_program}")
 
 find_path(NACRE_RBD_INCLUDE rbd/librbd.h)

@@ -32,7 +32,7 @@ if(NACRE_SANITIZE)
     return()
 endif()
 
-set(inside ${sources} "${folder}/preload.cpp")
+set(inside ${sources})
 foreach(room IN LISTS NACRE_ROOMS)
     if(NOT room MATCHES "^nacre_(cli|sim)$")
         get_target_property(room_sources ${room} SOURCES)
@@ -59,7 +59,13 @@ if(NACRE_PCH)
     target_precompile_headers(nacre_rocksdb_inside PRIVATE ${headers})
 endif()
 
-add_library(nacre_rocksdb_preload MODULE "$<TARGET_OBJECTS:nacre_rocksdb_inside>")
+# What loading it does is its own.
+add_library(nacre_rocksdb_preload MODULE "$<TARGET_OBJECTS:nacre_rocksdb_inside>"
+                                         "${folder}/preload.cpp")
+target_include_directories(nacre_rocksdb_preload PRIVATE "${PROJECT_SOURCE_DIR}/include"
+                                                         "${PROJECT_SOURCE_DIR}")
+target_include_directories(nacre_rocksdb_preload SYSTEM PRIVATE "${NACRE_ROCKSDB_INCLUDE}")
+target_compile_options(nacre_rocksdb_preload PRIVATE -fvisibility=hidden)
 set_target_properties(nacre_rocksdb_preload PROPERTIES
                       OUTPUT_NAME nacre_rocksdb LINKER_LANGUAGE CXX
                       LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")

@@ -30,6 +30,7 @@ void add_blob(CLI::App& program, action& chosen, const bdev_kinds& kinds);
 void add_blobfs(CLI::App& program, action& chosen, const bdev_kinds& kinds);
 /// One of the commands of `nacre blobfs`.
 void add_blobfs_mount(CLI::App& blobfs, action& chosen, const bdev_kinds& kinds);
+void add_chunk(CLI::App& program, action& chosen);
 void add_dd(CLI::App& program, action& chosen, const bdev_kinds& kinds);
 void add_sim(CLI::App& program, action& chosen);
 void add_tour(CLI::App& program, action& chosen);

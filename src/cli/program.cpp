@@ -23,6 +23,7 @@ int run_program(int argc, char** argv, std::initializer_list<const bdev_kind*> k
     cli::add_perf(program, chosen, added);
     cli::add_blob(program, chosen, added);
     cli::add_blobfs(program, chosen, added);
+    cli::add_chunk(program, chosen);
     cli::add_dd(program, chosen, added);
     cli::add_tour(program, chosen);
     cli::add_sim(program, chosen);
