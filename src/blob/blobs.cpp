@@ -282,7 +282,8 @@ task<result<>> blob_engine::close(node_handle handle) {
                                          "attributes are lost",
                                          to_string(node->id)));
     task<outcome<>> removing = registry_.let_go(node->device);
-    if (!removing.valid()) co_return fail(ENOMEM);  // still open, as whoever opens it again finds it
+    if (!removing.valid())
+        co_return fail(ENOMEM);  // still open, as whoever opens it again finds it
     node->desc.close();
     outcome<> removed = co_await std::move(removing);
     if (!removed) {
