@@ -117,6 +117,6 @@ class the_tool(unittest.TestCase):
 
 if __name__ == "__main__":
     if not os.path.exists(PLUGIN):
-        print("skipped: nacre-chunk.so is not built: librocksdb-dev is missing, or a sanitizer is on")
+        print("skipped: no nacre-chunk.so: librocksdb-dev is missing, or a sanitizer is on")
         sys.exit(77)
     unittest.main()

@@ -363,8 +363,9 @@ task<result<>> fs_engine::write_locked(node_ptr node, std::uint64_t offset,
         done = co_await write_pieces(node, offset, from);
     }
     if (!done) {
-        result<> taken_back = co_await take_back(node, length);
-        (void)taken_back;
+        take_back(*node, length);
+        result<> cut = co_await cut_cache(node, length);
+        (void)cut;
         co_return done;
     }
     if (end > length) node->length.store(end, std::memory_order_release);
@@ -391,14 +392,11 @@ task<result<>> fs_engine::write_pieces(node_ptr node, std::uint64_t offset,
 }
 
 /// Nothing of a write that failed is to be seen past the end.
-task<result<>> fs_engine::take_back(node_ptr node, std::uint64_t length) {
-    result<> cut = co_await cut_cache(node, length);
-    if (node->log && node->log->end > length) {
-        node->log->end = length;
-        node->log->written = std::min(node->log->written, length);
-        node->log->renew = true;  // blocks of it may be on the disk
-    }
-    co_return cut;
+void fs_engine::take_back(fs_node& node, std::uint64_t length) noexcept {
+    if (!node.log || node.log->end <= length) return;
+    node.log->end = length;
+    node.log->written = std::min(node.log->written, length);
+    node.log->renew = true;  // blocks of it may be on the disk
 }
 
 /// Into the cache.
@@ -522,8 +520,9 @@ task<result<>> fs_engine::truncate(node_crossing of, std::uint64_t length) {
     if (node->log) node->log->end = length;
     if (ok && length > old) ok = co_await zero_locked(node, old, length - old);
     if (!ok) {
-        result<> taken_back = co_await take_back(node, old);
-        (void)taken_back;
+        take_back(*node, old);
+        result<> cut = co_await cut_cache(node, old);
+        (void)cut;
         co_return ok;
     }
     node->length.store(length, std::memory_order_release);

@@ -280,8 +280,8 @@ private:
     /// In pieces, through the cache.
     [[nodiscard]] task<result<>> write_pieces(node_ptr node, std::uint64_t offset,
                                               std::span<const std::byte> from);
-    /// What a write past the end has left there is forgotten.
-    [[nodiscard]] task<result<>> take_back(node_ptr node, std::uint64_t length);
+    /// A log forgets what a write past the end has left there; before cut_cache.
+    static void take_back(fs_node& node, std::uint64_t length) noexcept;
     [[nodiscard]] task<result<>> cut_cache(node_ptr node, std::uint64_t length);
     void read_ahead(const node_ptr& node, std::uint64_t offset, std::uint64_t bytes);
     [[nodiscard]] task<result<>> read_ahead_task(node_ptr node, std::uint64_t first,

@@ -196,8 +196,13 @@ task<result<>> fs_engine::write_back_log(node_ptr node) {
             const chunk* const one = node->pages.find(end / chunk_pages);
             if (one == nullptr || one->busy || (one->dirty & (1U << end % chunk_pages)) == 0) break;
         }
+        task<result<>> run = write_log_run(node, first, end);
+        if (!run.valid()) {
+            done = fail(ENOMEM);
+            break;
+        }
         set_busy(*node, first, end, true);
-        done = co_await write_log_run(node, first, end);
+        done = co_await std::move(run);
         next = end;
     }
     unpin(*node);
