@@ -107,12 +107,12 @@ bool is_aligned(const std::byte* memory) noexcept {
 }
 
 /// Of whole pages, whose first `length` bytes are the file's.
-bool read_pages_here(const fs_node& node, std::uint64_t changes, std::uint64_t first,
+bool read_pages_here(fs_node& node, std::uint64_t changes, std::uint64_t first,
                      std::span<std::byte> into, std::uint64_t length) {
     if (!node.reader.read(node.engine.unit_of(first * page_bytes), into)) return false;
     std::memset(into.data() + length, 0, into.size() - length);
     // A change of the value that changes nothing, so that no read comes after it.
-    return const_cast<fs_node&>(node).changes.fetch_add(0, std::memory_order_acq_rel) == changes;
+    return node.changes.fetch_add(0, std::memory_order_acq_rel) == changes;
 }
 
 }  // namespace
