@@ -363,6 +363,7 @@ task<void> check_degraded(bdev_registry& registry) {
         EXPECT_TRUE(done) << done.error().message;
         // While it is rebuilt: stripes that have been, and that have not.
         result<> slept = co_await sleep_for(100'000'000);
+        EXPECT_TRUE(slept);
         EXPECT_FALSE(s.module().settled()) << "to be of use";
         r = co_await write_lent(s.channel, 6, 2, 2 + k);
         EXPECT_TRUE(r);
