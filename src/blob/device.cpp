@@ -291,6 +291,8 @@ outcome<std::unique_ptr<module_channel>> blob_device::make_channel() {
 
 bool blob_device::prepare_direct_reads() {
     reader_ = node_->engine.base().open_reader();
+    cluster_bytes_ = node_->engine.super().cluster_size;
+    unit_bytes_ = node_->engine.super().io_unit_size;
     return reader_.is_open();
 }
 
@@ -300,21 +302,20 @@ task<void> blob_device::close() {
 }
 
 bool blob_device::read_directly(lba first, std::span<std::byte> into) noexcept {
-    const blob_engine& engine = node_->engine;
+    const std::uint64_t block_bytes = node_->engine.block_size();
     const cluster_map& map = *node_->map;  // not replaced while somebody reads
-    const std::uint64_t cluster_bytes = engine.super().cluster_size;
-    std::uint64_t at = first.value() * engine.super().io_unit_size;
+    std::uint64_t at = first.value() * unit_bytes_;
     while (!into.empty()) {
-        const std::uint64_t index = at / cluster_bytes;
+        const std::uint64_t index = at / cluster_bytes_;
         const std::uint32_t cluster = index < map.size() ? map[index] : 0;
         if (cluster == 0) return false;
-        std::uint64_t n = cluster_bytes - at % cluster_bytes;
+        std::uint64_t n = cluster_bytes_ - at % cluster_bytes_;
         for (std::uint64_t i = index + 1;
              n < into.size() && i < map.size() && map[i] == cluster + (i - index); ++i)
-            n += cluster_bytes;
+            n += cluster_bytes_;
         n = std::min<std::uint64_t>(n, into.size());
-        const std::uint64_t place = cluster * cluster_bytes + at % cluster_bytes;
-        if (!reader_.read(lba(place / engine.block_size()), into.first(n))) return false;
+        const std::uint64_t place = cluster * cluster_bytes_ + at % cluster_bytes_;
+        if (!reader_.read(lba(place / block_bytes), into.first(n))) return false;
         at += n;
         into = into.subspan(n);
     }

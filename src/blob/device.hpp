@@ -32,7 +32,10 @@ public:
 
 private:
     std::shared_ptr<blob_node> node_;
+    // For read_directly, while others may write the super block.
     bdev_reader reader_;  // of the base
+    std::uint64_t cluster_bytes_ = 0;
+    std::uint64_t unit_bytes_ = 0;
 };
 
 }  // namespace nacre::detail
