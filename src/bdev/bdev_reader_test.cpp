@@ -54,7 +54,7 @@ struct held_read {
     }
     ~held_read() { foreign.join(); }
     waiting_bdev& device;
-    alignas(block) std::array<std::byte, block> bytes{};
+    std::array<std::byte, block> bytes{};
     std::atomic<bool> done{false};
     std::atomic<bool> left{false};
     std::thread foreign;
@@ -146,7 +146,7 @@ task<void> check_removal(bdev_registry& registry) {
     }
     EXPECT_TRUE(gone);
     EXPECT_TRUE(device->closed);
-    alignas(block) std::array<std::byte, block> bytes{};
+    std::array<std::byte, block> bytes{};
     EXPECT_FALSE(reader.read(lba(0), bytes));
 }
 TEST(bdev_reader, keeps_a_device_that_is_removed_until_it_has_read) {
