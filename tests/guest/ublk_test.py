@@ -23,6 +23,11 @@ def fio(disk, *options, **how):
                "--randseed=7", *options, **how)
 
 
+def writes_of(disk):
+    """That the kernel has seen the end of."""
+    return int(sysfs(disk, "stat").split()[4])
+
+
 def start_fio(disk, *options):
     return subprocess.Popen(["fio", "--name=job", f"--filename={disk}", "--direct=1",
                              "--ioengine=libaio", *options], stdout=subprocess.PIPE,
@@ -129,7 +134,7 @@ class a_disk(Served):
         load = start_fio(disk, "--rw=randrw", "--bs=4k", "--iodepth=32", "--time_based",
                          "--runtime=60")
         self.addCleanup(load.kill)
-        time.sleep(2)
+        self.assertTrue(wait_until(lambda: writes_of(disk) > 100, 30))
         self.assertIsNone(load.poll())
         began = time.monotonic()
         self.call("bdev_malloc_delete", name="m0")
