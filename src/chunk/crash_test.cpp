@@ -240,7 +240,7 @@ std::uint64_t number_of(const char* variable, std::uint64_t otherwise) {
 }
 
 TEST(chunk_crash, loses_no_acknowledged_call_and_no_space_at_random_power_cuts) {
-    const std::uint64_t points = number_of("NACRE_CRASH_POINTS", test_power::share(200));
+    const std::uint64_t points = number_of("NACRE_CRASH_POINTS", test_power::share(120));
     const std::uint64_t first = number_of("NACRE_CRASH_FIRST", 1);
     test_power power;
     log::silence(true);
