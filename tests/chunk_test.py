@@ -41,6 +41,12 @@ class the_tool(unittest.TestCase):
     def json(self, command, *arguments, **how):
         return json.loads(self.chunk(command, *arguments, "--json", **how).stdout)
 
+    def test_takes_one_address_for_all_commands(self):
+        self.make()
+        for options in ("?size=128MiB&mkfs=auto", "?mkfs=auto&size=128MiB", "?mkfs=auto"):
+            listed = self.chunk("ls", "--json", address=self.address + options)
+            self.assertEqual([o["name"] for o in json.loads(listed.stdout)], ["first"])
+
     def make(self):
         self.chunk("create", "first", address=f"{self.address}?size=128MiB&mkfs=auto")
 

@@ -3,6 +3,7 @@
 // nacre-chunk.so: opens the store, has the command carried out, closes it.
 #include <fmt/format.h>
 
+#include <string>
 #include <string_view>
 
 #include "plugins/chunk/tool.hpp"
@@ -16,14 +17,22 @@ bool only_reads(std::string_view command) {
     return false;
 }
 
+/// What only reads makes no file system, whatever the address allows others.
+std::string to_read(std::string address) {
+    constexpr std::string_view make = "mkfs=auto";
+    if (const std::size_t at = address.find(make); at != std::string::npos)
+        address.erase(at, make.size() + (address.find('&', at) == at + make.size() ? 1 : 0));
+    if (address.ends_with('?') || address.ends_with('&')) address.pop_back();
+    return address + (address.find('?') == std::string::npos ? '?' : '&') + "readonly=true";
+}
+
 outcome<int> carry_out(const tool_request& r) {
     std::string address = r.address;
     if (!address.starts_with("nacre://")) address = "nacre://" + address;
     chunk_store_options options;
     options.path = r.path;
     options.read_only = only_reads(r.command);
-    if (options.read_only)
-        address += address.find('?') == std::string::npos ? "?readonly=true" : "&readonly=true";
+    if (options.read_only) address = to_read(std::move(address));
     outcome<blocking_chunk_store> store = blocking_chunk_store::open(address, options);
     if (!store) return fail(std::move(store.error()));
     outcome<int> done =
