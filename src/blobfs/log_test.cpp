@@ -273,6 +273,67 @@ task<void> check_damage(bdev_registry& registry) {
 }
 TEST(blobfs_log, a_damaged_block_is_an_error_and_is_not_served) { simulate(&check_damage); }
 
+// --- After a failure ----------------------------------------------------------------------------
+
+/// An append that fails when a part of it is on the disk, then a sync: nothing of it comes back.
+class failed_append final : public sim::bdev_scenario {
+public:
+    bool failed = false;
+
+private:
+    void prepare(sim::world& w) override { w.make_file("/disk", 32 << 20); }
+    task<void> work(bdev_registry& registry) override {
+        outcome<blobfs> fs = co_await make_fs(registry);
+        EXPECT_TRUE(fs) << fs.error().message;
+        if (!fs) co_return;
+        fs->set_cache_size(1 << 20);
+        outcome<blobfs_file> file = co_await fs->open("/log", as_log());
+        EXPECT_TRUE(file);
+        if (!file) co_return;
+        result<> done = co_await file->allocate(8 << 20);
+        EXPECT_TRUE(done);
+        done = co_await file->append(bytes_of(kept_));
+        EXPECT_TRUE(done);
+        done = co_await file->sync();
+        EXPECT_TRUE(done);
+        const std::string large = pattern(4 << 20, 2);  // more than the cache holds
+        w_->fail_operation(4);
+        done = co_await file->append(bytes_of(large));
+        failed = !done;
+        EXPECT_EQ(file->length(), kept_.size());
+        done = co_await file->sync();
+        EXPECT_TRUE(done);
+        w_->cut_power();
+        done = co_await file->close();
+        outcome<> gone = co_await fs->unload();
+        (void)gone;
+    }
+    task<void> look(bdev_registry& registry) override {
+        outcome<blobfs> fs = co_await load_fs(registry);
+        EXPECT_TRUE(fs) << fs.error().message;
+        if (!fs) co_return;
+        outcome<std::string> found = co_await contents(*fs, "/log");
+        EXPECT_TRUE(found.value_or("?") == kept_);
+        outcome<> gone = co_await fs->unload();
+        EXPECT_TRUE(gone);
+    }
+    const std::string kept_ = pattern(3 * log_payload, 1);  // to the end of a block
+};
+
+TEST(blobfs_log, nothing_of_an_append_that_failed_comes_back) {
+    sim::world_options o;
+    o.atomic_bytes = 4096;
+    sim::world w(1, o);
+    failed_append scenario;
+    log::silence(true);
+    outcome<> done = scenario.run(w);
+    w.restart();
+    if (done) done = scenario.verify(w);
+    log::silence(false);
+    EXPECT_TRUE(done) << done.error().message;
+    EXPECT_TRUE(scenario.failed);
+}
+
 // --- Many lives ---------------------------------------------------------------------------------
 
 /// One log that is appended to in life after life, each of which ends with a power cut. What was

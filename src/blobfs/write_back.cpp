@@ -38,11 +38,11 @@ task<result<>> fs_engine::write_back_run(node_ptr node, std::uint64_t first, std
 
 /// What is dirty now. On failure it stays dirty. A log's is written under its `metadata`.
 task<result<>> fs_engine::write_back(node_ptr node) {
-    if (node->pages.dirty().empty()) co_return result<>();
     if (node->log) {
         result<> logged = co_await write_back_log(node);
         co_return logged;
     }
+    if (node->pages.dirty().empty()) co_return result<>();
     result<> pinned = co_await pin(node);
     if (!pinned) co_return pinned;
     const std::vector<std::uint64_t> indexes(node->pages.dirty().begin(),
