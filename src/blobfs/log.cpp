@@ -102,13 +102,15 @@ task<result<>> fs_engine::fetch_log(node_ptr node, std::uint64_t index, std::uin
         const bool copied = node->pages.copy_out(from, into);
         if (copied) co_return result<>();
     }
-    result<pooled_buffer> buffer = co_await log_buffers_.acquire(log_block_bytes);
-    if (!buffer) co_return fail(buffer.error());
-    const iov_view view = buffer->view();
+    // Not from the pool: whoever comes here has a buffer of it, and would wait for its like.
+    result<dma_buffer> block =
+        dma_buffer::allocate(byte_count(log_block_bytes), {.alignment = log_block_bytes});
+    if (!block) co_return fail(block.error());
+    const iov_view view(block->writable_unchecked());
     result<> done = co_await node->channel.read(unit_of(index * log_block_bytes), view);
     if (!done) co_return done;
     const std::uint64_t begin = from - index * log_payload;
-    const auto data = check_log_block(*node, buffer->bytes(), index, begin + into.size());
+    const auto data = check_log_block(*node, block->bytes(), index, begin + into.size());
     if (!data) co_return fail(data.error());
     std::memcpy(into.data(), data->data() + begin, into.size());
     co_return result<>();
@@ -157,7 +159,7 @@ task<result<>> fs_engine::write_log_run(node_ptr node, std::uint64_t first, std:
         node->unflushed = true;
     }
     if (done) {
-        node->log->written = std::max(node->log->written, tail);
+        node->log->written = std::max(node->log->written, std::min(tail, node->log->end));
         for (std::uint64_t p = first; p < end; ++p)
             node->pages.mark_clean(*node->pages.find(p / chunk_pages), 1U << p % chunk_pages);
     }
