@@ -65,10 +65,10 @@ power_disk::block_pointer power_disk::current(std::uint64_t block) const {
     return found == durable_.end() ? nullptr : found->second;
 }
 
-void power_disk::read(io_op& op) const {
-    for (std::uint64_t i = 0; i < op.blocks.value(); ++i) {
-        const block_pointer from = current(op.first.value() + i);
-        const iov_view part = op.data.slice(i * power_block_bytes, power_block_bytes);
+void power_disk::read(std::uint64_t first, const iov_view& into) const {
+    for (std::uint64_t i = 0; i < into.size() / power_block_bytes; ++i) {
+        const block_pointer from = current(first + i);
+        const iov_view part = into.slice(i * power_block_bytes, power_block_bytes);
         if (from == nullptr)
             part.fill(std::byte{0});
         else
@@ -76,16 +76,20 @@ void power_disk::read(io_op& op) const {
     }
 }
 
-void power_disk::change(io_op& op, bool in_part) {
-    for (std::uint64_t i = 0; i < op.blocks.value(); ++i) {
+void power_disk::put(const change& c, bool in_part) {
+    for (std::uint64_t i = 0; i < c.blocks; ++i) {
         if (in_part && dice_.below(2) == 0) continue;
         block_pointer now;
-        if (op.code == opcode::write) {
+        if (c.what == opcode::write) {
             auto made = std::make_shared<power_block>();
-            op.data.slice(i * power_block_bytes, power_block_bytes).copy_to(made->data());
+            c.data.slice(i * power_block_bytes, power_block_bytes).copy_to(made->data());
             now = std::move(made);
         }
-        cached_[op.first.value() + i].push_back(std::move(now));
+        cached_[c.first + i].push_back(std::move(now));
+        if (!c.durable || in_part) continue;
+        // It is on the disk for good, whatever becomes of what was in the cache before.
+        durable_[c.first + i] = std::move(cached_[c.first + i].back());
+        cached_.erase(c.first + i);
     }
 }
 
@@ -106,24 +110,46 @@ void power_disk::lose_power() {
     cached_.clear();
 }
 
+error power_disk::make(const change& c) {
+    if (!cut_ && operations_++ == cut_at_) {
+        if (c.what != opcode::flush) put(c, true);
+        lose_power();
+    }
+    if (cut_) return error::posix(EIO);
+    if (c.what == opcode::flush)
+        settle();
+    else
+        put(c, false);
+    return {};
+}
+
 void power_disk::carry_out(io_op& op) noexcept {
     error status;
     {
         const std::lock_guard guard(mutex_);
-        if (!cut_ && op.code != opcode::read && operations_++ == cut_at_) {
-            if (op.code != opcode::flush) change(op, true);
-            lose_power();
-        }
-        if (cut_)
+        if (op.code != opcode::read)
+            status = make({op.code, op.first.value(), op.blocks.value(), op.data});
+        else if (cut_)
             status = error::posix(EIO);
-        else if (op.code == opcode::read)
-            read(op);
-        else if (op.code == opcode::flush)
-            settle();
         else
-            change(op, false);
+            read(op.first.value(), op.data);
     }
     op.complete(status);
+}
+
+bool power_disk::read_directly(lba first, std::span<std::byte> into) noexcept {
+    const std::lock_guard guard(mutex_);
+    if (cut_) return false;
+    read(first.value(), iov_view(into));
+    return true;
+}
+
+result<> power_disk::write_directly(lba first, std::span<const std::byte> from) noexcept {
+    const std::lock_guard guard(mutex_);
+    const error status = make({opcode::write, first.value(), from.size() / power_block_bytes,
+                               const_iov_view(from).borrowed(), true});
+    if (status.failed()) return fail(status);
+    return {};
 }
 
 }  // namespace nacre::sim

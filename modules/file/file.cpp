@@ -59,6 +59,8 @@ public:
     }
     bool prepare_direct_reads() override { return true; }
     bool read_directly(lba first, std::span<std::byte> into) noexcept override;
+    bool prepare_direct_writes() override { return !options_.readonly; }
+    result<> write_directly(lba first, std::span<const std::byte> from) noexcept override;
     task<void> close() override {
         file_.outside->close_file(std::exchange(file_.fd, -1));
         co_return;
@@ -86,6 +88,18 @@ bool file_bdev::read_directly(lba first, std::span<std::byte> into) noexcept {
         into = into.subspan(*n);
     }
     return true;
+}
+
+result<> file_bdev::write_directly(lba first, std::span<const std::byte> from) noexcept {
+    std::uint64_t offset = first.value() * block_size().value();
+    while (!from.empty()) {
+        const result<std::size_t> n = file_.outside->write_file_durably(file_.fd, offset, from);
+        if (!n) return fail(n.error());
+        if (*n == 0 || *n % file_.offset_alignment != 0) return fail(EIO);
+        offset += *n;
+        from = from.subspan(*n);
+    }
+    return {};
 }
 
 json::value file_bdev::information() const {

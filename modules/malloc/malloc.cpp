@@ -81,9 +81,10 @@ public:
     }
     bool prepare_direct_reads() override {
         const std::lock_guard guard(mutex_);
-        read_directly_ = true;
+        directly_ = true;
         return true;
     }
+    bool prepare_direct_writes() override { return prepare_direct_reads(); }
     bool read_directly(lba first, std::span<std::byte> into) noexcept override {
         // Not beside a compare_and_write; a plain write is seen as it comes, as by any reader.
         lock_.lock_shared();
@@ -91,6 +92,13 @@ public:
         std::memcpy(into.data(), memory_.writable_unchecked().data() + offset, into.size());
         lock_.unlock_shared();
         return true;
+    }
+    result<> write_directly(lba first, std::span<const std::byte> from) noexcept override {
+        lock_.lock_shared();
+        const std::uint64_t offset = first.value() * block_size().value();
+        std::memcpy(memory_.writable_unchecked().data() + offset, from.data(), from.size());
+        lock_.unlock_shared();
+        return {};
     }
     json::value configuration() const override;
 
@@ -104,7 +112,7 @@ private:
     spin_shared_lock lock_;
     std::mutex mutex_;              // guards what follows; not on the path of plain ops
     std::vector<thread*> threads_;  // that have channels
-    bool read_directly_ = false;    // by others, too, which share the lock
+    bool directly_ = false;         // by others, too, which share the lock
 };
 
 // --- Channel ------------------------------------------------------------------------------------
@@ -194,7 +202,7 @@ void malloc_channel::compare_and_write_now(io_op& op) noexcept {
     }
     {
         const std::lock_guard guard(device_.mutex_);  // no channel appears meanwhile
-        if (device_.threads_.size() == 1 && !device_.read_directly_) {
+        if (device_.threads_.size() == 1 && !device_.directly_) {
             carry_out();
             return;
         }

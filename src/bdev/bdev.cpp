@@ -3,12 +3,12 @@
 
 #include <algorithm>
 
+#include "direct_gate.hpp"
 #include "lock_table.hpp"
 #include "nacre/bdev/child_io.hpp"
 #include "nacre/bdev/registry.hpp"
 #include "nacre/memory/reserved_buffers.hpp"
 #include "nacre/runtime/sleep.hpp"
-#include "read_gate.hpp"
 
 namespace nacre {
 
@@ -221,6 +221,7 @@ std::vector<module_channel*> bdev::pin_channels(io_statistics* closed, statistic
         closed->add(closed_channels_);
         closed_channels_.reset(reset);
         if (readers_ != nullptr) readers_->collect(*closed, reset);
+        if (writers_ != nullptr) writers_->collect(*closed, reset);
     }
     std::vector<module_channel*> pinned;
     for (channel_slot& slot : channels_) {
@@ -242,7 +243,7 @@ task<void> bdev::set_rate_limits(rate_limits limits) {
         }
         limited_ = limits.any();
         limiter_->set(limits, thread::current()->now_ns());
-        judge_readers();
+        judge_direct();
     }
     co_await apply_limits(limits.any());
 }
@@ -311,7 +312,7 @@ task<void> bdev::set_queue_sampling(std::uint64_t period_us) {
         const std::lock_guard guard(mutex_);
         if (period_us != 0 && locks_ != nullptr && locks_->ended()) co_return;  // it is going away
         sampled_ = period_us != 0;
-        judge_readers();
+        judge_direct();
     }
     sampling_changes_ = true;
     queue_.period_us = period_us;
@@ -342,10 +343,10 @@ task<void> bdev::end_powers() {
         if (locks_ == nullptr) locks_ = std::make_unique<lock_table>();
         locks_->end_all();
         limited_ = false;
-        judge_readers();
+        judge_direct();
     }
     while (true) {
-        result<> left = co_await readers_left();
+        result<> left = co_await direct_left(true);
         if (left) break;
         co_await yield();  // lack of memory delays
     }
@@ -471,7 +472,7 @@ task<void> bdev::set_histogram(std::optional<histogram_options> options) {
     {
         const std::lock_guard guard(mutex_);
         closed_latencies_ = options ? std::make_unique<latency_histogram>(*options) : nullptr;
-        judge_readers();
+        judge_direct();
     }
     std::vector<module_channel*> pinned = pin_channels();
     for (module_channel* channel : pinned) {
@@ -529,7 +530,7 @@ task<void> bdev::drain_channels() {
 }
 
 task<void> bdev::resized(block_count blocks) {
-    blocks_.store(blocks.value(), std::memory_order_relaxed);
+    blocks_.store(blocks.value(), std::memory_order_release);
     attributes_.blocks = blocks;
     if (registry_ != nullptr && registry_->find(name()) == this)
         for (bdev_registry::observer* o : registry_->observers_) o->resized(*this);

@@ -4,6 +4,7 @@
 // them. On the real world, because a simulated one has no other OS threads.
 #include "nacre/bdev/bdev_reader.hpp"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <semaphore>
@@ -20,11 +21,11 @@ namespace {
 
 constexpr std::uint64_t block = 4096;
 
-/// A device that is read directly only, and waits within.
+/// A device that is read and written directly only, and waits within.
 class waiting_bdev final : public bdev {
 public:
     explicit waiting_bdev(const char* name)
-        : bdev(attributes_of(name, 16, block, bit(opcode::read))) {}
+        : bdev(attributes_of(name, 16, block, bit(opcode::read) | bit(opcode::write))) {}
     outcome<std::unique_ptr<module_channel>> make_channel() override {
         return fail(ENOTSUP, name() + ": has no channels");
     }
@@ -35,6 +36,14 @@ public:
         std::memset(into.data(), static_cast<int>(first.value()), into.size());
         return true;
     }
+    bool prepare_direct_writes() override { return true; }
+    result<> write_directly(lba first, std::span<const std::byte> from) noexcept override {
+        entered.release();
+        go.acquire();
+        written = static_cast<int>(first.value()) + static_cast<int>(from[0]);
+        return {};
+    }
+    std::atomic<int> written{0};
     task<void> close() override {
         closed = true;
         co_return;
@@ -112,6 +121,112 @@ task<void> check_quiesce(bdev_registry& registry) {
 }
 TEST(bdev_reader, is_waited_for_by_who_must_be_alone_and_refused_meanwhile) {
     sim::with_registry(real_world(), &check_quiesce);
+}
+
+struct held_write {
+    explicit held_write(waiting_bdev& d, const bdev_writer& writer) : device(d) {
+        bytes.fill(std::byte{40});
+        foreign = std::thread([this, writer] {
+            done = writer.write(lba(3), std::span(bytes).first(block)).has_value();
+            left = true;
+        });
+        device.entered.acquire();
+    }
+    ~held_write() { foreign.join(); }
+    waiting_bdev& device;
+    alignas(block) std::array<std::byte, block> bytes{};
+    std::atomic<bool> done{false};
+    std::atomic<bool> left{false};
+    std::thread foreign;
+};
+
+task<result<>> lock_some(bdev& device, range_lock& into, std::atomic<bool>& done) {
+    result<range_lock> lock = co_await device.lock_range(lba(8), block_count(1), lock_kind::writes);
+    done = true;
+    if (!lock) co_return fail(lock.error());
+    into = std::move(*lock);
+    co_return result<>();
+}
+
+task<void> check_writes_locked(bdev_registry& registry) {
+    auto device = std::make_shared<waiting_bdev>("w");
+    outcome<> added = co_await registry.add(device);
+    EXPECT_TRUE(added);
+    outcome<bdev_desc> to_read = registry.open("w", access::read);
+    EXPECT_TRUE(to_read && !to_read->open_writer().is_open());
+    outcome<bdev_desc> desc = registry.open("w", access::write);
+    EXPECT_TRUE(desc);
+    if (!desc) co_return;
+    const bdev_writer writer = desc->open_writer();
+    const bdev_reader reader = desc->open_reader();
+    EXPECT_TRUE(writer.is_open());
+    {
+        held_write write(*device, writer);
+        range_lock lock;
+        std::atomic<bool> alone{false};
+        scope asking;
+        asking.spawn(lock_some(*device, lock, alone));
+        co_await sleep_well(2'000'000);
+        EXPECT_FALSE(alone) << "a write is under way";
+        const result<> refused = writer.write(lba(0), write.bytes);
+        EXPECT_TRUE(!refused && refused.error().is(EAGAIN));
+        device->go.release();
+        result<> joined = co_await asking.join();
+        EXPECT_TRUE(joined && lock.held());
+        EXPECT_FALSE(writer.write(lba(0), write.bytes));
+        device->go.release();
+        EXPECT_TRUE(reader.read(lba(1), write.bytes)) << "only writes are kept out";
+        device->entered.acquire();
+        co_await lock.release();
+        while (!write.left) co_await yield();
+        EXPECT_TRUE(write.done);
+        EXPECT_EQ(device->written, 43);
+        device->go.release();
+        EXPECT_TRUE(writer.write(lba(1), write.bytes)) << "it may be written again";
+        device->entered.acquire();
+    }
+    io_statistics figures = co_await device->collect_statistics();
+    EXPECT_EQ(figures.of(opcode::write).operations, 2U);
+    EXPECT_EQ(figures.of(opcode::write).bytes, 2 * block);
+}
+TEST(bdev_writer, is_waited_for_by_who_locks_writes_out_and_refused_meanwhile) {
+    sim::with_registry(real_world(), &check_writes_locked);
+}
+
+task<void> check_written_file(bdev_registry& registry) {
+    file_options o;
+    o.name = "disk";
+    o.filename = testing::TempDir() + "nacre-writer-" + std::to_string(getpid());
+    o.size = 64 * block;
+    o.block_size = block;
+    outcome<std::string> disk = co_await create_file(registry, o);
+    EXPECT_TRUE(disk) << disk.error().message;
+    split_options halves;
+    halves.base_bdev = "disk";
+    halves.split_count = 2;
+    outcome<std::vector<std::string>> parts = co_await split_module::of(registry).create(halves);
+    EXPECT_TRUE(parts);
+    outcome<bdev_desc> desc = registry.open("diskp1", access::write);
+    EXPECT_TRUE(desc);
+    if (!desc) co_return;
+    const bdev_writer writer = desc->open_writer();
+    const bdev_reader reader = desc->open_reader();
+    const result<dma_buffer> memory = dma_buffer::allocate(byte_count(4 * block));
+    const std::span<std::byte> bytes = memory->writable_unchecked();
+    std::memset(bytes.data(), 'w', 2 * block);
+    EXPECT_TRUE(writer.write(lba(5), bytes.first(2 * block)));
+    EXPECT_FALSE(writer.write(lba(31), bytes.first(2 * block))) << "past the end";
+    EXPECT_TRUE(reader.read(lba(5), bytes.subspan(2 * block)));
+    EXPECT_EQ(std::memcmp(bytes.data(), bytes.data() + 2 * block, 2 * block), 0);
+    const int fd = ::open(o.filename.c_str(), O_RDONLY);
+    char found = '?';
+    EXPECT_EQ(::pread(fd, &found, 1, (32 + 6) * block), 1);
+    EXPECT_EQ(found, 'w');
+    ::close(fd);
+    ::unlink(o.filename.c_str());
+}
+TEST(bdev_writer, writes_through_parts_to_a_file) {
+    sim::with_registry(real_world(), &check_written_file);
 }
 
 task<result<>> remove_it(bdev_registry& registry, std::atomic<bool>& gone) {

@@ -166,8 +166,18 @@ bool part_bdev::read_directly(lba first, std::span<std::byte> into) noexcept {
     return reader_.read(first + block_count(first_.value()), into);
 }
 
+bool part_bdev::prepare_direct_writes() {
+    writer_ = base_->desc_.open_writer();
+    return writer_.is_open();
+}
+
+result<> part_bdev::write_directly(lba first, std::span<const std::byte> from) noexcept {
+    return writer_.write(first + block_count(first_.value()), from);
+}
+
 task<void> part_bdev::close() {
     reader_ = {};
+    writer_ = {};
     std::exchange(base_, nullptr)->left(*this);
     co_return;
 }

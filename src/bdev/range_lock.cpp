@@ -172,7 +172,7 @@ task<result<>> bdev::install_range(locked_range range) {
     };
     {
         const std::lock_guard guard(mutex_);
-        judge_readers();
+        judge_direct();
     }
     const across<bdev> self(*this);
     std::vector<module_channel*> watching = pin_channels();
@@ -200,8 +200,8 @@ task<result<>> bdev::install_range(locked_range range) {
         lock_entry& entry = *locks_->find(range.id);
         if (entry.is == lock_state::settling) entry.is = lock_state::standing;
     }
-    while (range.kind == lock_kind::reads_and_writes) {
-        result<> left = co_await readers_left();
+    while (true) {
+        result<> left = co_await direct_left(range.kind == lock_kind::reads_and_writes);
         if (left) break;
         co_await yield();
     }
@@ -297,7 +297,7 @@ task<void> range_lock::release() {
         // Channels that open from now on do not know of it.
         const std::lock_guard guard(device.mutex_);
         device.locks_->find(id)->is = lock_state::releasing;
-        device.judge_readers();
+        device.judge_direct();
     }
     std::vector<module_channel*> pinned = device.pin_channels();
     for (module_channel* channel : pinned) {

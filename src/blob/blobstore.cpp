@@ -68,6 +68,7 @@ task<outcome<blob>> blob::share() const {
 }
 outcome<bdev_channel> blob::open_channel() const { return node_->desc.open_channel(); }
 bdev_reader blob::open_reader() const { return node_->desc.open_reader(); }
+bdev_writer blob::open_writer() const { return node_->desc.open_writer(); }
 outcome<bdev_desc> blob::open_device(access a) const {
     return bdev_registry::open(node_->device, a);
 }

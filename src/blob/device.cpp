@@ -289,37 +289,68 @@ outcome<std::unique_ptr<module_channel>> blob_device::make_channel() {
     return std::make_unique<blob_channel>(*this, std::move(*base));
 }
 
-bool blob_device::prepare_direct_reads() {
-    reader_ = node_->engine.base().open_reader();
+void blob_device::note_sizes() noexcept {
+    if (cluster_bytes_ != 0) return;
     cluster_bytes_ = node_->engine.super().cluster_size;
     unit_bytes_ = node_->engine.super().io_unit_size;
+}
+
+bool blob_device::prepare_direct_reads() {
+    reader_ = node_->engine.base().open_reader();
+    note_sizes();
     return reader_.is_open();
+}
+
+bool blob_device::prepare_direct_writes() {
+    writer_ = node_->engine.base().open_writer();
+    note_sizes();
+    return writer_.is_open();
 }
 
 task<void> blob_device::close() {
     reader_ = {};
+    writer_ = {};
     co_return;
 }
 
-bool blob_device::read_directly(lba first, std::span<std::byte> into) noexcept {
+template <typename Bytes, typename F>
+result<> blob_device::directly(lba first, Bytes bytes, F carry_out) const noexcept {
     const std::uint64_t block_bytes = node_->engine.block_size();
-    const cluster_map& map = *node_->map;  // not replaced while somebody reads
-    std::uint64_t at = first.value() * unit_bytes_;
-    while (!into.empty()) {
+    const cluster_map& map = *node_->map;  // not replaced while somebody is within
+    const std::uint64_t begin = first.value() * unit_bytes_;
+    for (std::uint64_t at = begin; !bytes.empty();) {
         const std::uint64_t index = at / cluster_bytes_;
         const std::uint32_t cluster = index < map.size() ? map[index] : 0;
-        if (cluster == 0) return false;
         std::uint64_t n = cluster_bytes_ - at % cluster_bytes_;
         for (std::uint64_t i = index + 1;
-             n < into.size() && i < map.size() && map[i] == cluster + (i - index); ++i)
+             n < bytes.size() && i < map.size() && map[i] == cluster + (i - index); ++i)
             n += cluster_bytes_;
-        n = std::min<std::uint64_t>(n, into.size());
+        n = std::min<std::uint64_t>(n, bytes.size());
         const std::uint64_t place = cluster * cluster_bytes_ + at % cluster_bytes_;
-        if (!reader_.read(lba(place / block_bytes), into.first(n))) return false;
+        result<> done = fail(EAGAIN);
+        if (cluster != 0) done = carry_out(lba(place / block_bytes), bytes.first(n));
+        if (!done && at != begin) return fail(EIO);  // in part
+        if (!done) return done;
         at += n;
-        into = into.subspan(n);
+        bytes = bytes.subspan(n);
     }
-    return true;
+    return {};
+}
+
+bool blob_device::read_directly(lba first, std::span<std::byte> into) noexcept {
+    const auto read = [this](lba place, std::span<std::byte> part) noexcept -> result<> {
+        if (!reader_.read(place, part)) return fail(EAGAIN);
+        return {};
+    };
+    return directly(first, into, read).has_value();
+}
+
+result<> blob_device::write_directly(lba first, std::span<const std::byte> from) noexcept {
+    if (node_->read_only) return fail(EAGAIN);
+    const auto write = [this](lba place, std::span<const std::byte> part) noexcept {
+        return writer_.write(place, part);
+    };
+    return directly(first, from, write);
 }
 
 task<void> blob_device::set_clusters(std::uint64_t clusters) {

@@ -25,6 +25,8 @@ public:
     bool prepare_direct_reads() override;
     /// Of what the blob itself has: not through parents.
     bool read_directly(lba first, std::span<std::byte> into) noexcept override;
+    bool prepare_direct_writes() override;
+    result<> write_directly(lba first, std::span<const std::byte> from) noexcept override;
     task<void> close() override;
     [[nodiscard]] blob_node& node() const noexcept { return *node_; }
     /// For whoever is alone with the device: what waited goes on with the new size.
@@ -32,8 +34,13 @@ public:
 
 private:
     std::shared_ptr<blob_node> node_;
-    // For read_directly, while others may write the super block.
+    /// Carries out what lies in clusters of the blob's own: `carry_out(lba of the base, part)`.
+    template <typename Bytes, typename F>
+    [[nodiscard]] result<> directly(lba first, Bytes bytes, F carry_out) const noexcept;
+    void note_sizes() noexcept;
+    // For direct reads and writes, while others may write the super block.
     bdev_reader reader_;  // of the base
+    bdev_writer writer_;  // likewise
     std::uint64_t cluster_bytes_ = 0;
     std::uint64_t unit_bytes_ = 0;
 };

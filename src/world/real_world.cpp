@@ -204,6 +204,21 @@ result<std::size_t> posix_world::read_file(int fd, std::uint64_t offset,
     }
 }
 
+result<std::size_t> world::write_file_durably(int, std::uint64_t,
+                                              std::span<const std::byte>) noexcept {
+    return fail(ENOTSUP);
+}
+result<std::size_t> posix_world::write_file_durably(int fd, std::uint64_t offset,
+                                                    std::span<const std::byte> from) noexcept {
+    const iovec data{const_cast<std::byte*>(from.data()), from.size()};
+    while (true) {
+        // One device command where the device has FUA, else a write and a flush.
+        const ssize_t n = ::pwritev2(fd, &data, 1, static_cast<off_t>(offset), RWF_DSYNC);
+        if (n >= 0) return static_cast<std::size_t>(n);
+        if (errno != EINTR) return fail(errno);
+    }
+}
+
 result<std::uint64_t> posix_world::seek_file(int fd, std::uint64_t offset, bool data) noexcept {
     const off_t at = ::lseek(fd, static_cast<off_t>(offset), data ? SEEK_DATA : SEEK_HOLE);
     if (at < 0) return fail(errno);

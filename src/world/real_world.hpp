@@ -38,6 +38,8 @@ public:
     [[nodiscard]] outcome<> allocate_file(int fd, std::uint64_t size_bytes) override;
     [[nodiscard]] result<std::size_t> read_file(int fd, std::uint64_t offset,
                                                 std::span<std::byte> into) noexcept override;
+    [[nodiscard]] result<std::size_t> write_file_durably(
+        int fd, std::uint64_t offset, std::span<const std::byte> from) noexcept override;
     [[nodiscard]] result<std::uint64_t> seek_file(int fd, std::uint64_t offset,
                                                   bool data) noexcept override;
     [[nodiscard]] outcome<std::uint32_t> nvme_namespace_of(int fd) override;

@@ -33,11 +33,12 @@ namespace nacre {
 
 class bdev_desc;
 class bdev_reader;
+class bdev_writer;
 class bdev_registry;
 class lock_table;
 class module_channel;
 class rate_limiter;
-class read_gate;
+class direct_gate;
 class reserved_buffers;
 class scope;
 struct lock_entry;
@@ -155,7 +156,7 @@ public:
     [[nodiscard]] const bdev_attributes& attributes() const noexcept { return attributes_; }
     [[nodiscard]] const std::string& name() const noexcept { return attributes_.name; }
     [[nodiscard]] block_count blocks() const noexcept {
-        return block_count(blocks_.load(std::memory_order_relaxed));
+        return block_count(blocks_.load(std::memory_order_acquire));
     }
     [[nodiscard]] byte_count block_size() const noexcept { return attributes_.block_size; }
     [[nodiscard]] byte_count size() const noexcept { return blocks() * block_size(); }
@@ -224,6 +225,11 @@ public:
     /// On any OS thread, which it may block, many at once: whole blocks within the device, no more
     /// than it takes at once. False: not read; a channel is asked then, and finds out why.
     [[nodiscard]] virtual bool read_directly(lba first, std::span<std::byte> into) noexcept;
+    /// Likewise for bdev_writer. What is written is durable when it succeeds. EAGAIN: nothing is
+    /// written; other errors: some of it may be.
+    [[nodiscard]] virtual bool prepare_direct_writes();
+    [[nodiscard]] virtual result<> write_directly(lba first,
+                                                  std::span<const std::byte> from) noexcept;
     /// Once, on the home thread, after removal: no channel carries anything any more. Releases what
     /// the device holds (files, base descriptors, claims).
     [[nodiscard]] virtual task<void> close();
@@ -246,6 +252,7 @@ private:
     friend class bdev_desc;
     friend class bdev_channel;
     friend class bdev_reader;
+    friend class bdev_writer;
     friend class module_channel;
     friend class range_lock;
     struct channel_slot {
@@ -269,10 +276,15 @@ private:
     [[nodiscard]] task<result<>> shut_doors(locked_range range);
     static task<result<>> settle_above(across<bdev> device);
     [[nodiscard]] bdev_reader make_reader(std::shared_ptr<bdev> self);
-    /// Whether readers may pass by the channels now. Under the mutex.
-    void judge_readers() noexcept;
+    [[nodiscard]] bdev_writer make_writer(std::shared_ptr<bdev> self);
+    [[nodiscard]] bool allows_direct(opcode what) const noexcept;
+    void make_gate(std::unique_ptr<direct_gate>& gate, opcode what);
+    [[nodiscard]] bool takes_directly(std::span<const std::byte> bytes) const noexcept;
+    [[nodiscard]] bool holds(lba first, std::size_t bytes) const noexcept;
+    /// Whether readers and writers may pass by the channels now. Under the mutex.
+    void judge_direct() noexcept;
     /// Those have ended that were within when it was last found that they may not.
-    [[nodiscard]] task<result<>> readers_left();
+    [[nodiscard]] task<result<>> direct_left(bool readers_too);
     /// Before the layers above leave: nothing is held back any more, and what was fails.
     [[nodiscard]] task<void> end_powers();
     [[nodiscard]] task<void> apply_limits(bool on);
@@ -299,7 +311,8 @@ private:
     bool limited_ = false;                                 // under the mutex: channels keep to it
     bool sampled_ = false;                                 // likewise: they are followed
     std::unique_ptr<lock_table> locks_;
-    std::unique_ptr<read_gate> readers_;  // made once, with the first reader
+    std::unique_ptr<direct_gate> readers_;  // made once, with the first reader
+    std::unique_ptr<direct_gate> writers_;  // likewise
     // What its channels have forwarded to; never looked into, only compared. What a layer has left
     // stays.
     std::vector<const bdev*> bases_;

@@ -65,6 +65,8 @@ public:
     outcome<std::unique_ptr<module_channel>> make_channel() override;
     bool prepare_direct_reads() override;
     bool read_directly(lba first, std::span<std::byte> into) noexcept override;
+    bool prepare_direct_writes() override;
+    result<> write_directly(lba first, std::span<const std::byte> from) noexcept override;
     task<void> close() override;
 
 protected:
@@ -75,6 +77,7 @@ private:
     std::string base_name_;
     lba first_;
     bdev_reader reader_;  // of the base
+    bdev_writer writer_;  // likewise
 };
 
 }  // namespace nacre

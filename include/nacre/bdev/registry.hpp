@@ -68,6 +68,8 @@ public:
 
     /// Home thread. One that is not open if the device has no reads of this kind.
     [[nodiscard]] bdev_reader open_reader() const;
+    /// Likewise, of one that was opened for writing.
+    [[nodiscard]] bdev_writer open_writer() const;
 
     /// Keeps others from opening for writing. EPERM names who holds it; EBUSY: one claim a
     /// descriptor. Read_many_write_none and read_many_write_shared can have several holders: of

@@ -161,6 +161,8 @@ public:
     [[nodiscard]] outcome<bdev_channel> open_channel() const;
     /// For reads on foreign OS threads, as of any bdev. Home thread.
     [[nodiscard]] bdev_reader open_reader() const;
+    /// Likewise for writes, of what is allocated.
+    [[nodiscard]] bdev_writer open_writer() const;
     /// For layers: the blob as a bdev without a name. Home thread.
     [[nodiscard]] outcome<bdev_desc> open_device(access a) const;
 

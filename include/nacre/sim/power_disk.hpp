@@ -53,12 +53,26 @@ public:
     [[nodiscard]] power_image image() const;
 
     void carry_out(io_op& op) noexcept;
+    // On foreign OS threads, too.
+    [[nodiscard]] bool prepare_direct_reads() override { return true; }
+    [[nodiscard]] bool read_directly(lba first, std::span<std::byte> into) noexcept override;
+    [[nodiscard]] bool prepare_direct_writes() override { return true; }
+    [[nodiscard]] result<> write_directly(lba first,
+                                          std::span<const std::byte> from) noexcept override;
 
 private:
     using block_pointer = std::shared_ptr<const power_block>;
     [[nodiscard]] block_pointer current(std::uint64_t block) const;
-    void read(io_op& op) const;
-    void change(io_op& op, bool in_part);
+    struct change {
+        opcode what;
+        std::uint64_t first;
+        std::uint64_t blocks;
+        iov_view data;
+        bool durable = false;
+    };
+    [[nodiscard]] error make(const change& c);
+    void read(std::uint64_t first, const iov_view& into) const;
+    void put(const change& c, bool in_part);
     void settle();
     void lose_power();
 

@@ -125,6 +125,9 @@ public:
     /// whose time nobody may wait for.
     [[nodiscard]] virtual result<std::size_t> read_file(int fd, std::uint64_t offset,
                                                         std::span<std::byte> into) noexcept;
+    /// Likewise; what was written is durable, as if by fdatasync.
+    [[nodiscard]] virtual result<std::size_t> write_file_durably(
+        int fd, std::uint64_t offset, std::span<const std::byte> from) noexcept;
     /// First byte at or after `offset` that is data (or a hole); ENXIO if there is none.
     [[nodiscard]] virtual result<std::uint64_t> seek_file(int fd, std::uint64_t offset,
                                                           bool data) noexcept = 0;
