@@ -77,8 +77,10 @@ result<> blocking_file::flush_device() {
 }
 result<> blocking_file::append_and_sync(std::span<const std::byte> from) {
     if (!file_.writable_) return fail(EBADF);
-    return call<&fs_engine::append_and_sync>(file_.node_->engine, node_crossing(file_.node_),
-                                             detail::const_byte_span{from});
+    if (thread::current() != nullptr) return fail(EDEADLK);
+    if (file_.node_->tail.append(*file_.node_, from)) return {};
+    return call<&fs_engine::append_and_sync_outside>(
+        file_.node_->engine, node_crossing(file_.node_), detail::const_byte_span{from});
 }
 result<> blocking_file::truncate(std::uint64_t length) {
     if (!file_.writable_) return fail(EBADF);

@@ -202,6 +202,10 @@ task<result<std::size_t>> fs_engine::read(node_crossing of, std::uint64_t offset
     result<> locked = co_await node->data.lock_shared();
     if (!locked) co_return fail(locked.error());
     const shared_guard guard(node->data);
+    if (node->tail.is_lent()) {
+        result<> ended = co_await end_tail(*node);
+        if (!ended) co_return fail(ended.error());
+    }
     const std::uint64_t length = node->length.load(std::memory_order_relaxed);
     if (offset >= length) co_return 0;
     const std::uint64_t end = std::min<std::uint64_t>(length, offset + into.bytes.size());
@@ -270,7 +274,8 @@ task<result<>> fs_engine::read_ahead_task(node_ptr node, std::uint64_t first, st
     if (locked) {
         end = std::min(end, divide_up(node->length.load(std::memory_order_relaxed), page_bytes));
         result<> held = fail(ERANGE);
-        if (first < end) held = pin_chunks(*node, first, end);
+        if (node->tail.is_lent()) locked = co_await end_tail(*node);
+        if (locked && first < end) held = pin_chunks(*node, first, end);
         if (held) {
             result<> loaded = co_await load_pages(node, first, end);
             (void)loaded;  // whoever reads it finds out
@@ -330,6 +335,8 @@ task<result<>> fs_engine::write(node_crossing of, std::uint64_t offset, const_by
         result<> locked = co_await node->data.lock();
         if (!locked) co_return locked;
         const unlock_guard guard(node->data);
+        if (node->tail.is_lent()) ok = co_await end_tail(*node);
+        if (!ok) co_return ok;
         if (offset == UINT64_MAX) offset = node->length.load(std::memory_order_relaxed);
         ok = co_await write_locked(node, offset, from.bytes, how);
     }
@@ -364,6 +371,7 @@ task<result<>> fs_engine::write_locked(node_ptr node, std::uint64_t offset,
     }
     if (!done) {
         take_back(*node, length);
+        note_dirty(node);
         result<> cut = co_await cut_cache(node, length);
         (void)cut;
         co_return done;
@@ -378,7 +386,10 @@ task<result<>> fs_engine::write_pieces(node_ptr node, std::uint64_t offset,
                                        std::span<const std::byte> from) {
     result<> done;
     while (done && !from.empty()) {
-        const auto part = from.first(std::min<std::size_t>(from.size(), piece_bytes));
+        // It ends with a page: one that is written in part, behind the length, may be written back
+        // and dropped before the next piece comes.
+        const auto part =
+            from.first(std::min<std::size_t>(from.size(), piece_bytes - offset % page_bytes));
         done = co_await write_pages(node, offset, part);
         offset += part.size();
         from = from.subspan(part.size());
@@ -397,6 +408,7 @@ void fs_engine::take_back(fs_node& node, std::uint64_t length) noexcept {
     node.log->end = length;
     node.log->written = std::min(node.log->written, length);
     node.log->renew = true;  // blocks of it may be on the disk
+    node.unflushed = true;   // and are not to be found there, whatever comes
 }
 
 /// Into the cache.
@@ -492,6 +504,8 @@ task<result<>> fs_engine::zero(node_crossing of, std::uint64_t offset, std::uint
     result<> locked = co_await node->data.lock();
     if (!locked) co_return locked;
     const unlock_guard guard(node->data);
+    if (node->tail.is_lent()) ok = co_await end_tail(*node);
+    if (!ok) co_return ok;
     const std::uint64_t length = node->length.load(std::memory_order_relaxed);
     if (offset >= length) co_return ok;
     const node_change changing(*node);
@@ -509,6 +523,8 @@ task<result<>> fs_engine::truncate(node_crossing of, std::uint64_t length) {
     result<> locked = co_await node->data.lock();
     if (!locked) co_return locked;
     const unlock_guard guard(node->data);
+    if (node->tail.is_lent()) ok = co_await end_tail(*node);
+    if (!ok) co_return ok;
     const std::uint64_t old = node->length.load(std::memory_order_relaxed);
     if (length < old) {
         cut_options how;
@@ -521,6 +537,7 @@ task<result<>> fs_engine::truncate(node_crossing of, std::uint64_t length) {
     if (ok && length > old) ok = co_await zero_locked(node, old, length - old);
     if (!ok) {
         take_back(*node, old);
+        note_dirty(node);
         result<> cut = co_await cut_cache(node, old);
         (void)cut;
         co_return ok;
@@ -592,6 +609,8 @@ task<result<>> fs_engine::empty(node_ptr node, file_open_options how) {
     result<> locked = co_await node->data.lock();
     if (!locked) co_return locked;
     const unlock_guard guard(node->data);
+    if (node->tail.is_lent()) locked = co_await end_tail(*node);
+    if (!locked) co_return locked;
     const bool as_log = how.log && !compatible_;
     if (node->length.load(std::memory_order_relaxed) == 0 && node->log.has_value() == as_log &&
         (how.keep_space || node->clusters == clusters_for(*node, 0)))
@@ -611,7 +630,8 @@ task<result<>> fs_engine::allocate(node_crossing of, std::uint64_t length) {
     result<> locked = co_await node->data.lock();
     if (!locked) co_return locked;
     const unlock_guard guard(node->data);
-    ok = co_await grow(node, length);
+    if (node->tail.is_lent()) ok = co_await end_tail(*node);
+    if (ok) ok = co_await grow(node, length);
     if (ok) note_dirty(node);  // given back, if nothing comes of it
     co_return ok;
 }

@@ -58,6 +58,8 @@ node_status fs_engine::describe(const fs_node& node) const {
     s.id = node.id;
     s.generation = node.generation;
     s.attributes = node.attributes;
+    if (node.tail.is_lent() && node.tail.appended_ns() != 0)
+        s.attributes.mtime_ns = s.attributes.ctime_ns = node.tail.appended_ns();
     s.length = node.is_directory()   ? node.entries.size() * 32
                : node.target.empty() ? node.length.load(std::memory_order_relaxed)
                                      : node.target.size();
@@ -172,6 +174,12 @@ void fs_engine::leave(node_crossing of) {
 void fs_engine::drop_handle(const node_ptr& node) {
     --node->handles;
     --open_files_;
+    if (log_tail::state tail; node->handles == 0 && node->tail.is_lent()) {
+        // Nobody is left who could append.
+        while (!node->tail.take_back(tail)) {
+        }
+        join_tail(*node, tail);
+    }
     // What was written goes to the store in time; see flush_later.
     const bool surplus = node->handles == 0 && node->clusters > clusters_needed(*node);
     if (!read_only_ && (node->dirty() || surplus)) note_dirty(node);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // fs_engine: a loaded blobfs. Everything here is the home thread's (the registry's), but for what a
-// foreign OS thread reads by itself (foreign_reads.hpp). The parts: load.cpp, names.cpp (the name
-// space), attributes.cpp, data.cpp (reads, writes, lengths), log.cpp, write_back.cpp,
-// foreign_reads.cpp, engine.cpp (the rest).
+// foreign OS thread reads or appends by itself (foreign_reads.hpp, log_tail.hpp). The parts:
+// load.cpp, names.cpp (the name space), attributes.cpp, data.cpp (reads, writes, lengths), log.cpp,
+// write_back.cpp, foreign_reads.cpp, engine.cpp (the rest).
 //
 // Locks, in this order: names_, a node's data, its metadata. None is needed to look at what is in
 // memory.
@@ -17,6 +17,7 @@
 #include "cache.hpp"
 #include "foreign_reads.hpp"
 #include "format.hpp"
+#include "log_tail.hpp"
 #include "nacre/memory/buffer_pool.hpp"
 #include "nacre/runtime/scope.hpp"
 #include "nacre/runtime/thread.hpp"
@@ -30,6 +31,7 @@ struct fs_log {
     std::uint64_t written = 0;    ///< bytes whose blocks have been written
     std::uint64_t end = 0;        ///< bytes there are, with those of a write under way
     bool renew = false;           ///< a new nonce before anything is written
+    bool mixed = false;           ///< what is written behind `committed` has several nonces
 };
 
 struct fs_node {
@@ -61,6 +63,8 @@ struct fs_node {
     blob file;
     bdev_channel channel;
     bdev_reader reader;                     ///< as long as `file`
+    log_tail tail;                          ///< of a log, from lend_tail to end_tail
+    unsigned tail_rests = 0;                ///< so many appends it is not lent
     std::atomic<std::uint64_t> changes{0};  ///< see node_change
     std::atomic<bool> plain{true};          ///< no log: bytes lie where the map says
     reading_place foreign_place;
@@ -78,7 +82,8 @@ struct fs_node {
     [[nodiscard]] bool dirty() const noexcept {
         return attributes_changed || !pages.dirty().empty() ||
                durable_length != length.load(std::memory_order_relaxed) ||
-               (log && handles == 0 && log->committed != durable_length);
+               (log && handles == 0 && log->committed != durable_length) ||
+               (log && log->renew && unflushed);
     }
 };
 
@@ -185,6 +190,8 @@ public:
     [[nodiscard]] task<result<>> write(node_crossing node, std::uint64_t offset,
                                        const_byte_span from, write_how how);
     [[nodiscard]] task<result<>> append_and_sync(node_crossing node, const_byte_span from);
+    /// For a foreign thread, which may go on by itself.
+    [[nodiscard]] task<result<>> append_and_sync_outside(node_crossing node, const_byte_span from);
     [[nodiscard]] task<result<>> zero(node_crossing node, std::uint64_t offset,
                                       std::uint64_t bytes);
     [[nodiscard]] task<result<>> truncate(node_crossing node, std::uint64_t length);
@@ -204,6 +211,9 @@ public:
         return lba(offset / unit_bytes_);
     }
 
+    /// Any OS thread.
+    [[nodiscard]] std::int64_t now_ns() const;
+
     page_cache cache;
     page_offers offers;
     std::atomic<unsigned> leaving{0};  ///< messages on their way to leave() and take_offers()
@@ -216,7 +226,6 @@ private:
     [[nodiscard]] node_ptr add_node(node_id id, std::uint64_t clusters);
     [[nodiscard]] node_status describe(const fs_node& node) const;
     [[nodiscard]] result<> check_writable() const noexcept;
-    [[nodiscard]] std::int64_t now_ns() const;
     void touch(fs_node& node, bool data) noexcept;
     /// Atomically; under the node's `metadata`.
     [[nodiscard]] task<result<>> commit(node_ptr node, blob_changes changes);
@@ -245,6 +254,12 @@ private:
     [[nodiscard]] bool is_within(node_id inner, node_id outer) const;
     void enter(fs_node& directory, const std::string& name, const fs_node& node);
     void leave_directory(fs_node& directory, const std::string& name, const fs_node& node);
+
+    // log_tail.cpp
+    static constexpr unsigned tail_rests_max = 64;
+    static void join_tail(fs_node& node, const log_tail::state& tail) noexcept;
+    [[nodiscard]] static task<result<>> end_tail(fs_node& node);
+    [[nodiscard]] task<result<>> lend_tail(node_ptr node);
 
     // paths.cpp
     /// A directory, and the last name of a path in it.
@@ -314,9 +329,9 @@ private:
     /// Of bytes [from, to) that lie in block `index`, into `into`, from the cache or the disk.
     [[nodiscard]] task<result<>> fetch_log(node_ptr node, std::uint64_t index, std::uint64_t from,
                                            std::span<std::byte> into);
-    [[nodiscard]] result<std::span<const std::byte>> check_log_block(
-        const fs_node& node, std::span<const std::byte> block, std::uint64_t index,
-        std::uint64_t bytes);
+    [[nodiscard]] static std::optional<std::uint64_t> fill_from_log(
+        fs_node& node, std::uint64_t first, std::span<const std::byte> blocks, std::uint64_t from,
+        std::uint64_t to);
 
     // write_back.cpp
     struct sync_options {

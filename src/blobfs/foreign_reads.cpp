@@ -125,7 +125,11 @@ std::optional<std::size_t> read_here(const node_ptr& of, std::uint64_t offset,
     if (offset >= length || into.empty()) return 0;
     const std::size_t n = std::min<std::uint64_t>(into.size(), length - offset);
     const bool sequential = !direct && reads_on(of, offset, n);
-    if (!direct && node.pages.copy_out(offset, into.first(n))) return n;
+    if (!direct && node.pages.copy_out(offset, into.first(n))) {
+        // A truncate meanwhile has left zeros that the file never had.
+        if (node.length.load(std::memory_order_acquire) < offset + n) return std::nullopt;
+        return n;
+    }
     if (changes % 2 != 0 || !node.plain.load(std::memory_order_relaxed)) return std::nullopt;
     const std::uint64_t first = offset / page_bytes;
     const std::uint64_t end = divide_up(offset + n, page_bytes);

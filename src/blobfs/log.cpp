@@ -15,6 +15,7 @@
 #include "nacre/core/bytes.hpp"
 #include "nacre/core/log.hpp"
 #include "nacre/runtime/runtime.hpp"
+#include "nacre/runtime/sleep.hpp"
 
 namespace nacre::detail {
 
@@ -26,6 +27,8 @@ namespace {
 constexpr std::uint64_t blocks_max = buffer_pool::bytes_max / log_block_bytes;
 /// Pages whose bytes surely fit in them.
 constexpr std::uint64_t pages_max = blocks_max - 4;
+/// Of a block that is not whole: somebody may be writing it.
+constexpr unsigned read_attempts = 3;
 
 /// Where in a buffer of blocks from `first` on the file's byte `at` is.
 constexpr std::uint64_t place_of(std::uint64_t at, std::uint64_t first) noexcept {
@@ -46,12 +49,15 @@ std::uint64_t fs_engine::fresh_nonce() const {
 }
 
 /// The block's data, of which `bytes` are needed. EILSEQ.
-result<std::span<const std::byte>> fs_engine::check_log_block(const fs_node& node,
-                                                              std::span<const std::byte> block,
-                                                              std::uint64_t index,
-                                                              std::uint64_t bytes) {
+static result<std::span<const std::byte>> check_log_block(std::span<const std::byte> block,
+                                                          std::uint64_t index,
+                                                          std::uint64_t bytes) {
     const std::optional<log_block> opened = open_log_block(block, index);
-    if (opened && opened->data.size() >= bytes) return opened->data;
+    if (!opened || opened->data.size() < bytes) return fail(EILSEQ);
+    return opened->data;
+}
+
+static result<> damaged(const fs_node& node, std::uint64_t index) {
     log::warning(
         "blobfs",
         fmt::format("{} (blob {}): block {} of this log is damaged: its checksum, number "
@@ -63,33 +69,52 @@ result<std::span<const std::byte>> fs_engine::check_log_block(const fs_node& nod
 
 // --- Reads --------------------------------------------------------------------------------------
 
+/// The bytes [from, to) of the file out of its `blocks`, the first of which is `first`, into pages
+/// that are busy. Index of the block that is damaged, or none.
+std::optional<std::uint64_t> fs_engine::fill_from_log(fs_node& node, std::uint64_t first,
+                                                      std::span<const std::byte> blocks,
+                                                      std::uint64_t from, std::uint64_t to) {
+    for (std::uint64_t at = from; at < to;) {
+        const std::uint64_t block = at / log_payload;
+        const std::uint64_t base = block * log_payload;
+        const std::uint64_t until = std::min(to, base + log_payload);
+        const auto data =
+            check_log_block(blocks.subspan((block - first) * log_block_bytes, log_block_bytes),
+                            block, until - base);
+        if (!data) return block;
+        while (at < until) {
+            const std::uint64_t n = std::min(until, align_down(at, chunk_bytes) + chunk_bytes) - at;
+            node.pages.fill(*node.pages.find(at / chunk_bytes), at % chunk_bytes,
+                            data->subspan(at - base, n));
+            at += n;
+        }
+    }
+    return std::nullopt;
+}
+
 /// Into pages [first, end), which are busy, as far as the file goes.
 task<result<>> fs_engine::load_log_run(node_ptr node, std::uint64_t first, std::uint64_t end) {
     const std::uint64_t to =
         std::min(end * page_bytes, node->length.load(std::memory_order_relaxed));
+    unsigned attempts = 0;
     for (std::uint64_t at = first * page_bytes; at < to;) {
         const std::uint64_t block = at / log_payload;
         const std::uint64_t blocks = std::min(divide_up(to, log_payload) - block, blocks_max);
+        const std::uint64_t until = std::min(to, (block + blocks) * log_payload);
         result<pooled_buffer> buffer = co_await log_buffers_.acquire(blocks * log_block_bytes);
         if (!buffer) co_return fail(buffer.error());
         const iov_view view = buffer->view();
         result<> done = co_await node->channel.read(unit_of(block * log_block_bytes), view);
         if (!done) co_return done;
-        for (std::uint64_t i = 0; i < blocks; ++i) {
-            const std::uint64_t base = (block + i) * log_payload;
-            const std::uint64_t until = std::min(to, base + log_payload);
-            const auto data = check_log_block(
-                *node, buffer->bytes().subspan(i * log_block_bytes, log_block_bytes), block + i,
-                until - base);
-            if (!data) co_return fail(data.error());
-            while (at < until) {
-                const std::uint64_t n =
-                    std::min(until, align_down(at, chunk_bytes) + chunk_bytes) - at;
-                node->pages.fill(*node->pages.find(at / chunk_bytes), at % chunk_bytes,
-                                 data->subspan(at - base, n));
-                at += n;
-            }
+        const std::optional<std::uint64_t> bad =
+            fill_from_log(*node, block, buffer->bytes(), at, until);
+        if (!bad) {
+            at = until;
+            continue;
         }
+        // A block at the edge may be being written, for the sake of pages beside these.
+        if (++attempts == read_attempts) co_return damaged(*node, *bad);
+        co_await yield();
     }
     co_return result<>();
 }
@@ -110,8 +135,8 @@ task<result<>> fs_engine::fetch_log(node_ptr node, std::uint64_t index, std::uin
     result<> done = co_await node->channel.read(unit_of(index * log_block_bytes), view);
     if (!done) co_return done;
     const std::uint64_t begin = from - index * log_payload;
-    const auto data = check_log_block(*node, block->bytes(), index, begin + into.size());
-    if (!data) co_return fail(data.error());
+    const auto data = check_log_block(block->bytes(), index, begin + into.size());
+    if (!data) co_return damaged(*node, index);
     std::memcpy(into.data(), data->data() + begin, into.size());
     co_return result<>();
 }
@@ -174,7 +199,6 @@ task<result<>> fs_engine::write_back_log(node_ptr node) {
     result<> done = co_await pin(node);
     if (!done) co_return done;
     done = co_await renew_log(node);
-    const std::uint64_t limit = std::min(node->pages_kept, divide_up(node->log->end, page_bytes));
     std::uint64_t next = 0;
     while (done) {
         const auto at = node->pages.dirty().lower_bound(next / chunk_pages);
@@ -188,6 +212,9 @@ task<result<>> fs_engine::write_back_log(node_ptr node) {
             continue;
         }
         const std::uint64_t first = base + static_cast<unsigned>(std::countr_zero(left));
+        // An append that fails beside this takes its end back.
+        const std::uint64_t limit =
+            std::min(node->pages_kept, divide_up(node->log->end, page_bytes));
         if (first >= limit) break;
         if (c->busy) {
             done = co_await wait_idle(*node, base / chunk_pages);
@@ -236,6 +263,8 @@ task<result<>> fs_engine::renew_log(node_ptr node) {
     node->log->nonce = nonce;
     node->log->committed = node->durable_length = whole;
     node->log->renew = false;
+    // Pages behind one that is dirty may be written already, by the old nonce.
+    node->log->mixed = whole < node->log->written;
     co_return done;
 }
 

@@ -7,6 +7,7 @@
 #include "log_layout.hpp"
 #include "nacre/core/log.hpp"
 #include "nacre/core/random.hpp"
+#include "nacre/runtime/scope.hpp"
 #include "nacre/sim/bdev_scenario.hpp"
 #include "test_files.hpp"
 
@@ -275,9 +276,53 @@ TEST(blobfs_log, a_damaged_block_is_an_error_and_is_not_served) { simulate(&chec
 
 // --- After a failure ----------------------------------------------------------------------------
 
+/// A large append beside whoever syncs the log and drops its pages.
+task<result<>> disturb(blobfs_file& file, const bool& ended) {
+    while (!ended) {
+        result<> done = co_await file.sync();
+        if (done) done = co_await file.drop_cache();
+        if (!done) co_return done;
+        co_await yield();
+    }
+    co_return result<>();
+}
+
+task<void> check_pieces(bdev_registry& registry) {
+    outcome<blobfs> fs = co_await make_fs(registry);
+    EXPECT_TRUE(fs) << fs.error().message;
+    if (!fs) co_return;
+    fs->set_cache_size(1 << 20);
+    outcome<blobfs_file> file = co_await fs->open("/log", as_log());
+    EXPECT_TRUE(file);
+    if (!file) co_return;
+    std::string all = pattern(100, 3);
+    result<> done = co_await file->append(bytes_of(all));
+    EXPECT_TRUE(done);
+    bool ended = false;
+    scope beside;
+    beside.spawn(disturb(*file, ended));
+    for (unsigned i = 0; i < 3; ++i) {
+        const std::string large = pattern(3 << 20, i);
+        done = co_await file->append(bytes_of(large));
+        EXPECT_TRUE(done);
+        all += large;
+    }
+    ended = true;
+    done = co_await beside.join();
+    EXPECT_TRUE(done);
+    outcome<std::string> text = co_await contents(*fs, "/log");
+    EXPECT_TRUE(text.value_or("?") == all);
+    done = co_await file->close();
+    EXPECT_TRUE(done);
+    outcome<> gone = co_await fs->unload();
+    EXPECT_TRUE(gone);
+}
+TEST(blobfs_log, a_large_append_is_whole_whoever_syncs_it_meanwhile) { simulate(&check_pieces); }
+
 /// An append that fails when a part of it is on the disk, then a sync: nothing of it comes back.
 class failed_append final : public sim::bdev_scenario {
 public:
+    explicit failed_append(bool closes) : closes_(closes) {}
     bool failed = false;
 
 private:
@@ -301,6 +346,68 @@ private:
         done = co_await file->append(bytes_of(large));
         failed = !done;
         EXPECT_EQ(file->length(), kept_.size());
+        if (!closes_) {
+            done = co_await file->sync();
+            EXPECT_TRUE(done);
+            w_->cut_power();
+        }
+        done = co_await file->close();
+        outcome<> gone = co_await fs->unload();
+        EXPECT_TRUE(gone || !closes_);
+    }
+    task<void> look(bdev_registry& registry) override {
+        outcome<blobfs> fs = co_await load_fs(registry);
+        EXPECT_TRUE(fs) << fs.error().message;
+        if (!fs) co_return;
+        outcome<std::string> found = co_await contents(*fs, "/log");
+        EXPECT_TRUE(found.value_or("?") == kept_);
+        outcome<> gone = co_await fs->unload();
+        EXPECT_TRUE(gone);
+    }
+    const std::string kept_ = pattern(3 * log_payload, 1);  // to the end of a block
+    const bool closes_;                                     // or syncs, and the power goes
+};
+
+TEST(blobfs_log, nothing_of_an_append_that_failed_comes_back) {
+    for (const bool closes : {false, true}) {
+        sim::world_options o;
+        o.atomic_bytes = 4096;
+        sim::world w(1, o);
+        failed_append scenario(closes);
+        log::silence(true);
+        outcome<> done = scenario.run(w);
+        w.restart();
+        if (done) done = scenario.verify(w);
+        log::silence(false);
+        EXPECT_TRUE(done) << done.error().message;
+        EXPECT_TRUE(scenario.failed);
+    }
+}
+
+/// Pages behind one that is dirty are written already when the log gets another nonce: a sync
+/// covers them, too.
+class mixed_nonces final : public sim::bdev_scenario {
+private:
+    void prepare(sim::world& w) override { w.make_file("/disk", 32 << 20); }
+    task<void> work(bdev_registry& registry) override {
+        outcome<blobfs> fs = co_await make_fs(registry);
+        EXPECT_TRUE(fs) << fs.error().message;
+        if (!fs) co_return;
+        fs->set_cache_size(1 << 20);
+        outcome<blobfs_file> file = co_await fs->open("/log", as_log());
+        EXPECT_TRUE(file);
+        if (!file) co_return;
+        result<> done = co_await file->allocate(8 << 20);
+        EXPECT_TRUE(done);
+        done = co_await file->append(bytes_of(all_));  // most of it goes to the disk at once
+        EXPECT_TRUE(done);
+        done = co_await file->write(0, bytes_of("Z"));
+        EXPECT_TRUE(done);
+        all_[0] = 'Z';
+        w_->fail_operation(1);
+        const std::string large = pattern(4 << 20, 2);
+        done = co_await file->append(bytes_of(large));
+        EXPECT_FALSE(done);
         done = co_await file->sync();
         EXPECT_TRUE(done);
         w_->cut_power();
@@ -313,25 +420,28 @@ private:
         EXPECT_TRUE(fs) << fs.error().message;
         if (!fs) co_return;
         outcome<std::string> found = co_await contents(*fs, "/log");
-        EXPECT_TRUE(found.value_or("?") == kept_);
+        EXPECT_TRUE(found);
+        EXPECT_EQ(found.value_or("").size(), all_.size());
+        EXPECT_TRUE(found.value_or("?") == all_);
         outcome<> gone = co_await fs->unload();
         EXPECT_TRUE(gone);
     }
-    const std::string kept_ = pattern(3 * log_payload, 1);  // to the end of a block
+    std::string all_ = pattern(2 << 20, 1);
 };
 
-TEST(blobfs_log, nothing_of_an_append_that_failed_comes_back) {
-    sim::world_options o;
-    o.atomic_bytes = 4096;
-    sim::world w(1, o);
-    failed_append scenario;
-    log::silence(true);
-    outcome<> done = scenario.run(w);
-    w.restart();
-    if (done) done = scenario.verify(w);
-    log::silence(false);
-    EXPECT_TRUE(done) << done.error().message;
-    EXPECT_TRUE(scenario.failed);
+TEST(blobfs_log, a_sync_covers_what_was_written_before_a_failure) {
+    for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+        sim::world_options o;
+        o.atomic_bytes = 4096;
+        sim::world w(seed, o);
+        mixed_nonces scenario;
+        log::silence(true);
+        outcome<> done = scenario.run(w);
+        w.restart();
+        if (done) done = scenario.verify(w);
+        log::silence(false);
+        EXPECT_TRUE(done) << done.error().message;
+    }
 }
 
 // --- Many lives ---------------------------------------------------------------------------------

@@ -104,8 +104,11 @@ task<result<>> fs_engine::sync_node(node_ptr node, sync_options how) {
     result<> locked = co_await node->metadata.lock();
     if (!locked) co_return locked;
     const unlock_guard guard(node->metadata);
+    result<> done;
+    if (node->tail.is_lent()) done = co_await end_tail(*node);
+    if (!done) co_return done;
     const std::uint64_t length = node->length.load(std::memory_order_relaxed);
-    result<> done = co_await write_back(node);
+    done = co_await write_back(node);
     if (!done) co_return done;
     blob_changes changes;
     const std::uint64_t needed = clusters_needed(*node);
@@ -113,7 +116,8 @@ task<result<>> fs_engine::sync_node(node_ptr node, sync_options how) {
     const bool attributes = how.attributes && node->attributes_changed;
     // Of a log the blocks say it, until it is put away.
     const bool says_length =
-        node->log ? node->log->committed != length && (node->handles == 0 || attributes)
+        node->log ? (node->log->committed != length && (node->handles == 0 || attributes)) ||
+                        node->log->mixed
                   : node->durable_length != length;
     if (!says_length && !changes.clusters && !attributes && !(node->unsettled && node->is_file())) {
         done = co_await flush(node);
@@ -129,6 +133,7 @@ task<result<>> fs_engine::sync_node(node_ptr node, sync_options how) {
     }
     node->durable_length = length;
     if (node->log) node->log->committed = length;
+    if (node->log) node->log->mixed = false;
     co_return done;
 }
 
