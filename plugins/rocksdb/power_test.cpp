@@ -8,7 +8,6 @@
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
 
-#include <cstdlib>
 #include <map>
 #include <set>
 #include <thread>
@@ -16,6 +15,7 @@
 #include "nacre/core/log.hpp"
 #include "nacre/core/random.hpp"
 #include "nacre/rocksdb/rocksdb.hpp"
+#include "nacre/sim/sweep.hpp"
 #include "plugins/rocksdb/test_power.hpp"
 
 namespace nacre::rocks {
@@ -132,23 +132,17 @@ std::string run(test_power& power, const sim::power_image& start, std::uint64_t 
             return "opening: " + s.ToString();
         }
     }
-    std::uint64_t operations = 0;
-    sim::power_image left = power.unplug(operations);
+    sim::power_image left = power.unplug();
     cut = power.was_cut();
     power.plug_in(std::move(left), seed, UINT64_MAX);
     const std::string fault = look(all);
-    left = power.unplug(operations);
+    left = power.unplug();
     return fault;
 }
 
-std::uint64_t number_of(const char* variable, std::uint64_t otherwise) {
-    const char* const given = std::getenv(variable);
-    return given == nullptr ? otherwise : std::strtoull(given, nullptr, 10);
-}
-
 TEST(rocksdb_power, a_database_keeps_what_was_synced_at_random_power_cuts) {
-    const std::uint64_t points = number_of("NACRE_CRASH_POINTS", test_power::share(40));
-    const std::uint64_t first = number_of("NACRE_CRASH_FIRST", 1);
+    const std::uint64_t points = test::number_of("NACRE_CRASH_POINTS", sim::share_of(40));
+    const std::uint64_t first = test::number_of("NACRE_CRASH_FIRST", 1);
     test_power power;
     log::silence(true);
     power.plug_in({}, 1, UINT64_MAX);
@@ -157,8 +151,7 @@ TEST(rocksdb_power, a_database_keeps_what_was_synced_at_random_power_cuts) {
         const Status s = data.open(test_power::address() + "&mkfs=auto");
         ASSERT_TRUE(s.ok()) << s.ToString();
     }
-    std::uint64_t operations = 0;
-    const sim::power_image empty = power.unplug(operations);
+    const sim::power_image empty = power.unplug();
     std::uint64_t cuts = 0;
     for (std::uint64_t seed = first; seed < first + points; ++seed) {
         bool cut = false;

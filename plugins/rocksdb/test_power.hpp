@@ -3,25 +3,23 @@
 // For tests: an app with a disk whose power fails, and comes back with what the disk kept.
 #pragma once
 
-#include <algorithm>
+#include <cstdlib>
 
 #include "nacre/sim/power_disk.hpp"
 #include "plugins/rocksdb/test_host.hpp"
 
 namespace nacre::test {
 
+/// What the environment says, or `otherwise`.
+[[nodiscard]] inline std::uint64_t number_of(const char* variable, std::uint64_t otherwise) {
+    const char* const given = std::getenv(variable);
+    return given == nullptr ? otherwise : std::strtoull(given, nullptr, 10);
+}
+
 class test_power {
 public:
     static constexpr const char* disk_name = "power0";
     [[nodiscard]] static std::string address() { return test_host::address(disk_name); }
-    /// Less where a sanitizer makes it slow.
-    [[nodiscard]] static std::uint64_t share(std::uint64_t points) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-        return std::max<std::uint64_t>(points / 6, 1);
-#else
-        return points;
-#endif
-    }
 
     void plug_in(sim::power_image image, std::uint64_t seed, std::uint64_t cut_at) {
         sim::power_disk_options o;
@@ -34,11 +32,10 @@ public:
             host_.on_main(&add, across<app>(host_.application()), across<disk_pointer>(disk_));
         ASSERT_TRUE(added.has_value()) << added.error().message;
     }
-    /// Cuts it now, if it is not, and says what is on it and how many changes it was asked for.
-    [[nodiscard]] sim::power_image unplug(std::uint64_t& operations) {
+    /// Cuts it now, if it is not, and says what is on it.
+    [[nodiscard]] sim::power_image unplug() {
         was_cut_ = disk_->is_cut();
         disk_->cut();
-        operations = disk_->operations();
         const outcome<> removed = host_.on_main(&remove, across<app>(host_.application()));
         EXPECT_TRUE(removed.has_value()) << removed.error().message;
         sim::power_image left = disk_->image();

@@ -424,21 +424,9 @@ outcome<> run(const plan& p) {
     return std::move(verdict);
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr std::uint64_t share = 8;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-constexpr std::uint64_t share = 8;
-#else
-constexpr std::uint64_t share = 1;
-#endif
-#else
-constexpr std::uint64_t share = 1;
-#endif
-
 TEST(blobstore_threads, write_and_unmap_the_same_clusters_at_once) {
     log::silence(true);
-    const outcome<> swept = sim::for_seeds(400 / share, [](std::uint64_t seed) {
+    const outcome<> swept = sim::for_seeds(sim::share_of(400), [](std::uint64_t seed) {
         plan p;
         p.seed = seed;
         p.managers = 0;
@@ -454,7 +442,7 @@ TEST(blobstore_threads, write_and_unmap_the_same_clusters_at_once) {
 
 TEST(blobstore_threads, change_one_family_at_once) {
     log::silence(true);
-    const outcome<> swept = sim::for_seeds(400 / share, [](std::uint64_t seed) {
+    const outcome<> swept = sim::for_seeds(sim::share_of(400), [](std::uint64_t seed) {
         plan p;
         p.seed = seed;
         p.writers = seed % 2 == 0 ? 2 : 0;

@@ -495,19 +495,9 @@ task<void> program_scenario::look(bdev_registry& registry) {
 
 namespace {
 
-// In each part. Sanitizers take fifteen times as long, and look for something else.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr std::uint64_t share = 16;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-constexpr std::uint64_t share = 16;
-#else
-constexpr std::uint64_t share = 1;
-#endif
-#else
-constexpr std::uint64_t share = 1;
-#endif
-constexpr std::uint64_t programs = 320 / share;
+/// Sanitizers take fifteen times as long with these programs.
+constexpr std::uint64_t share_of(std::uint64_t runs) { return sim::share_of(runs, 16); }
+constexpr std::uint64_t programs = share_of(320);  // in each part
 
 sim::sweep_options sweep_of(std::uint64_t seed) {
     sim::sweep_options o;
@@ -560,7 +550,7 @@ INSTANTIATE_TEST_SUITE_P(part, blobstore_crash, testing::Range(0, 4));
 
 TEST(blobstore_faults, programs_survive_the_failure_of_every_operation) {
     log::silence(true);
-    const outcome<> swept = sim::for_seeds(96 / share, [](std::uint64_t seed) {
+    const outcome<> swept = sim::for_seeds(share_of(96), [](std::uint64_t seed) {
         return sim::sweep_io_failures(
             [seed] { return std::make_unique<program_scenario>(program_of(seed)); },
             sweep_of(seed));
@@ -572,7 +562,7 @@ TEST(blobstore_faults, programs_survive_the_failure_of_every_operation) {
 TEST(blobstore_faults, programs_survive_a_lack_of_memory_at_every_frame_of_every_call) {
     log::silence(true);
     unsigned shortages = 0;
-    for (std::uint64_t seed = 1; seed <= std::max<std::uint64_t>(12 / share, 2); ++seed) {
+    for (std::uint64_t seed = 1; seed <= std::max<std::uint64_t>(share_of(12), 2); ++seed) {
         const unsigned operations = program_of(seed).operations;
         for (unsigned step = 0; step < operations; ++step) {
             for (std::uint64_t n = 1;; ++n) {
@@ -592,12 +582,12 @@ TEST(blobstore_faults, programs_survive_a_lack_of_memory_at_every_frame_of_every
         }
     }
     log::silence(false);
-    EXPECT_GT(shortages, share == 1 ? 500U : 50U);
+    EXPECT_GT(shortages, sim::is_sanitized ? 50U : 500U);
 }
 
 TEST(blobstore_faults, programs_find_no_space_at_every_operation) {
     log::silence(true);
-    const outcome<> swept = sim::for_seeds(48 / share, [](std::uint64_t seed) {
+    const outcome<> swept = sim::for_seeds(share_of(48), [](std::uint64_t seed) {
         return sim::sweep_io_failures(
             [seed] { return std::make_unique<program_scenario>(program_of(seed)); }, sweep_of(seed),
             ENOSPC);

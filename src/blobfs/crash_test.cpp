@@ -389,18 +389,6 @@ task<void> program_scenario::check_space(bdev_registry& registry, blobfs fs) {
 
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr std::uint64_t share = 8;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-constexpr std::uint64_t share = 8;
-#else
-constexpr std::uint64_t share = 1;
-#endif
-#else
-constexpr std::uint64_t share = 1;
-#endif
-
 sim::sweep_options sweep_of(std::uint64_t seed) {
     sim::sweep_options o;
     o.seed = seed;
@@ -440,25 +428,25 @@ void cut_power(std::uint64_t first, std::uint64_t programs, files kind) {
 }
 
 TEST(blobfs_crash, programs_survive_a_power_cut_at_every_operation) {
-    cut_power(0, 48 / share, files::plain);
+    cut_power(0, sim::share_of(48), files::plain);
 }
 TEST(blobfs_crash, programs_on_spdks_format_survive_a_power_cut_at_every_operation) {
-    cut_power(0, 32 / share, files::spdk);
+    cut_power(0, sim::share_of(32), files::spdk);
 }
 TEST(blobfs_crash, more_programs_survive_a_power_cut_at_every_operation) {
-    cut_power(48, 48 / share, files::plain);
+    cut_power(48, sim::share_of(48), files::plain);
 }
 TEST(blobfs_crash, logs_survive_a_power_cut_at_every_operation) {
-    cut_power(0, 48 / share, files::logs);
+    cut_power(0, sim::share_of(48), files::logs);
 }
 TEST(blobfs_crash, more_logs_survive_a_power_cut_at_every_operation) {
-    cut_power(48, 48 / share, files::logs);
+    cut_power(48, sim::share_of(48), files::logs);
 }
 
 TEST(blobfs_faults, programs_survive_the_failure_of_every_operation) {
     log::silence(true);
     for (const files kind : {files::plain, files::spdk, files::logs}) {
-        const outcome<> swept = sim::for_seeds(24 / share, [kind](std::uint64_t seed) {
+        const outcome<> swept = sim::for_seeds(sim::share_of(24), [kind](std::uint64_t seed) {
             return sim::sweep_io_failures(
                 [seed, kind] { return std::make_unique<program_scenario>(program_of(seed, kind)); },
                 sweep_of(seed));
@@ -471,7 +459,7 @@ TEST(blobfs_faults, programs_survive_the_failure_of_every_operation) {
 TEST(blobfs_faults, programs_survive_a_lack_of_memory_at_every_frame_of_every_call) {
     log::silence(true);
     unsigned shortages = 0;
-    const std::uint64_t programs = std::max<std::uint64_t>(8 / share, 2);
+    const std::uint64_t programs = std::max<std::uint64_t>(sim::share_of(8), 2);
     for (std::uint64_t seed = 1; seed <= programs && !HasFailure(); ++seed) {
         constexpr files kinds[] = {files::plain, files::plain, files::logs, files::spdk};
         program_options o = program_of(seed, kinds[seed % 4]);
@@ -491,7 +479,7 @@ TEST(blobfs_faults, programs_survive_a_lack_of_memory_at_every_frame_of_every_ca
         }
     }
     log::silence(false);
-    EXPECT_GT(shortages, share == 1 ? 500U : 50U);
+    EXPECT_GT(shortages, sim::is_sanitized ? 50U : 500U);
 }
 
 }  // namespace

@@ -7,13 +7,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <map>
 #include <thread>
 
 #include "nacre/chunk/blocking.hpp"
 #include "nacre/core/bytes.hpp"
 #include "nacre/core/log.hpp"
+#include "nacre/sim/sweep.hpp"
 #include "plugins/rocksdb/test_power.hpp"
 
 namespace nacre::chunks {
@@ -161,7 +161,7 @@ public:
         } else if (!power_.is_cut()) {
             return "opening: " + store.error().message;
         }
-        sim::power_image left = power_.unplug(used_);
+        sim::power_image left = power_.unplug();
         was_cut_ = power_.was_cut();
         while (dice_.below(3) == 0) {  // it fails again while the store is opened
             power_.plug_in(std::move(left), dice_.next(), dice_.below(60));
@@ -169,15 +169,13 @@ public:
                 const outcome<> closed = store->close();
                 (void)closed;
             }
-            std::uint64_t ignored = 0;
-            left = power_.unplug(ignored);
+            left = power_.unplug();
         }
         power_.plug_in(std::move(left), dice_.next(), UINT64_MAX);
         std::string fault = look();
-        left = power_.unplug(ignored_);
+        left = power_.unplug();
         return fault;
     }
-    [[nodiscard]] std::uint64_t operations() const { return used_; }
     [[nodiscard]] bool was_cut() const { return was_cut_; }
 
 private:
@@ -230,18 +228,11 @@ private:
     prng dice_;
     std::vector<std::unique_ptr<writer>> writers_;
     bool was_cut_ = false;
-    std::uint64_t used_ = 0;
-    std::uint64_t ignored_ = 0;
 };
 
-std::uint64_t number_of(const char* variable, std::uint64_t otherwise) {
-    const char* const given = std::getenv(variable);
-    return given == nullptr ? otherwise : std::strtoull(given, nullptr, 10);
-}
-
 TEST(chunk_crash, loses_no_acknowledged_call_and_no_space_at_random_power_cuts) {
-    const std::uint64_t points = number_of("NACRE_CRASH_POINTS", test_power::share(120));
-    const std::uint64_t first = number_of("NACRE_CRASH_FIRST", 1);
+    const std::uint64_t points = test::number_of("NACRE_CRASH_POINTS", sim::share_of(120));
+    const std::uint64_t first = test::number_of("NACRE_CRASH_FIRST", 1);
     test_power power;
     log::silence(true);
     power.plug_in({}, 1, UINT64_MAX);
@@ -250,8 +241,7 @@ TEST(chunk_crash, loses_no_acknowledged_call_and_no_space_at_random_power_cuts) 
         ASSERT_TRUE(made.has_value()) << made.error().message;
         ASSERT_TRUE(made->close().has_value());
     }
-    std::uint64_t ignored = 0;
-    const sim::power_image empty = power.unplug(ignored);
+    const sim::power_image empty = power.unplug();
     // About as many as a program does; a cut that comes after its last one hits the clean close.
     const std::uint64_t operations = 250;
     std::uint64_t inside = 0;

@@ -11,6 +11,7 @@
 //     }
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -20,6 +21,22 @@
 #include "nacre/sim/world.hpp"
 
 namespace nacre::sim {
+
+/// Whether the test itself was built with a sanitizer.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool is_sanitized = true;
+#elif defined(__has_feature)
+inline constexpr bool is_sanitized =
+    __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
+#else
+inline constexpr bool is_sanitized = false;
+#endif
+
+/// How often a test does something: `runs` times, or, where a sanitizer makes each take ten times
+/// as long and looks for something else, a share of them.
+[[nodiscard]] constexpr std::uint64_t share_of(std::uint64_t runs, std::uint64_t divisor = 8) {
+    return is_sanitized ? std::max<std::uint64_t>(runs / divisor, 1) : runs;
+}
 
 /// What is swept. It keeps its own model of what must hold.
 class scenario {
