@@ -194,7 +194,7 @@ void world::cut_power() {
 void world::restart() {
     for (const driver* d : drivers_) NACRE_ASSERT(d->in_flight() == 0);
     note(trace_event::restart, operations_);
-    dead_ = false;
+    dead_ = disturbed_ = false;
     cut_at_ = fail_at_ = UINT64_MAX;
     fates_ = 0;
     actions_.clear();

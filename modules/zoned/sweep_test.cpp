@@ -234,15 +234,17 @@ class zoned_scenario final : public sim::bdev_scenario {
             result<> got = co_await channel->read(lba(z * zone_size), view);
             judge(z, found[z], got, data);
         }
-        // And it goes on.
-        for (std::uint64_t z = 0; z < zones && violation_; ++z) {
-            if (found[z].state != zone_state::empty && found[z].state != zone_state::closed)
-                continue;
-            const std::vector<std::uint64_t> one = filled(999, 1);
-            const const_iov_view next(one.data(), block_bytes);
-            result<> done = co_await channel->write(found[z].write_pointer, next);
-            expect(done, "write after the crash");
-        }
+        // And it goes on. Those that are active first: with them the limit may be reached.
+        for (const zone_state state : {zone_state::closed, zone_state::empty})
+            for (std::uint64_t z = 0; z < zones && violation_; ++z) {
+                if (found[z].state != state) continue;
+                const std::vector<std::uint64_t> one = filled(999, 1);
+                const const_iov_view next(one.data(), block_bytes);
+                result<> done = co_await channel->write(found[z].write_pointer, next);
+                expect(done, "write after the crash");
+                done = co_await channel->zone_manage(zone_action::reset, lba(z * zone_size));
+                expect(done, "reset after the crash");
+            }
         result<> done = co_await channel->flush();
         expect(done, "flush after the crash");
     }

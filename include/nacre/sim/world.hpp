@@ -107,7 +107,8 @@ public:
     [[nodiscard]] std::uint64_t device_operations() const noexcept { return operations_; }
     /// The n-th device operation from now on, on whatever file, fails with this errno.
     void fail_operation(std::uint64_t n, int error_number = EIO) noexcept;
-    /// A fault has been injected, or the power cut: from then on operations may fail.
+    /// A fault has been injected, or the power cut: from then on, until the restart, operations may
+    /// fail.
     [[nodiscard]] bool disturbed() const noexcept;
     /// Descriptors of files and sockets that are open: what a clean shutdown leaves at 0.
     [[nodiscard]] unsigned open_descriptors() const noexcept { return open_descriptors_; }
