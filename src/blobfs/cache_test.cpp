@@ -91,8 +91,10 @@ task<void> check_ahead(bdev_registry& registry) {
     r = co_await file->drop_cache();
     EXPECT_TRUE(r);
     before = co_await fs->status();
-    for (std::uint64_t at = 3 << 20; at > 0; at -= 1 << 18)
+    for (std::uint64_t at = 3 << 20; at > 0; at -= 1 << 18) {
         r = co_await read_piece(*file, at, 4096);
+        EXPECT_TRUE(r);
+    }
     after = co_await fs->status();
     EXPECT_EQ(after.cache_misses - before.cache_misses, 12U);
     r = co_await file->prefetch(0, 65536);
@@ -152,11 +154,19 @@ task<void> check_priority(bdev_registry& registry) {
     EXPECT_TRUE(r);
     passing->set_priority(file_priority::low);
     // Every other chunk, so that nothing is read ahead.
-    for (std::uint64_t at = 0; at < 1 << 20; at += 32768) r = co_await read_piece(*kept, at, 4096);
-    for (std::uint64_t at = 0; at < 4 << 20; at += 32768)
+    for (std::uint64_t at = 0; at < 1 << 20; at += 32768) {
+        r = co_await read_piece(*kept, at, 4096);
+        EXPECT_TRUE(r);
+    }
+    for (std::uint64_t at = 0; at < 4 << 20; at += 32768) {
         r = co_await read_piece(*passing, at, 4096);
+        EXPECT_TRUE(r);
+    }
     const blobfs_status before = co_await fs->status();
-    for (std::uint64_t at = 0; at < 1 << 20; at += 32768) r = co_await read_piece(*kept, at, 4096);
+    for (std::uint64_t at = 0; at < 1 << 20; at += 32768) {
+        r = co_await read_piece(*kept, at, 4096);
+        EXPECT_TRUE(r);
+    }
     const blobfs_status after = co_await fs->status();
     EXPECT_EQ(after.cache_misses, before.cache_misses);
     r = co_await kept->close();
