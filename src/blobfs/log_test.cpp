@@ -452,30 +452,38 @@ TEST(blobfs_log, a_sync_covers_what_was_written_before_a_failure) {
 class log_lives final : public sim::bdev_scenario {
 public:
     explicit log_lives(std::uint64_t seed) : dice_(seed) {}
-    [[nodiscard]] bool reached() const noexcept { return lives_ > 0; }
+    /// Of all lives, those whose log was read, and those in which it was synced.
+    [[nodiscard]] unsigned lives() const noexcept { return lives_; }
+    [[nodiscard]] unsigned synced_lives() const noexcept { return synced_lives_; }
 
 private:
     void prepare(sim::world& w) override { w.make_file("/disk", 4 << 20); }
     task<void> work(bdev_registry& registry) override {
         outcome<blobfs> fs = co_await make_fs(registry);
+        must(fs);
         if (!fs) co_return;
         outcome<blobfs_file> file = co_await fs->open("/log", as_log());
+        must(file);
         if (file) {
             result<> closed = co_await file->close();
-            (void)closed;
+            must(closed);
         }
         outcome<> gone = co_await fs->unload();
-        expect(gone);
+        must(gone);
+    }
+    /// While there is power, nothing fails.
+    template <typename T>
+    void must(const T& done) {
+        if (!done) expect(fail(failure(done.error())));
     }
     task<void> look(bdev_registry& registry) override {
         outcome<blobfs> fs = co_await load_fs(registry);
-        if (!fs) {
-            expect(fail(std::move(fs.error())));
-            co_return;
-        }
+        must(fs);
+        if (!fs) co_return;
         outcome<std::string> found = co_await contents(*fs, "/log");
+        must(found);
         if (!found) {
-            expect(fail(std::move(found.error())));
+            // Said above.
         } else if (found->size() < synced_ || !now_.starts_with(*found)) {
             violate(failure(EILSEQ, "of " + std::to_string(now_.size()) + " bytes, " +
                                         std::to_string(synced_) + " of them synced, " +
@@ -487,11 +495,13 @@ private:
             co_await append(*fs);
         }
         outcome<> gone = co_await fs->unload();
-        (void)gone;
+        must(gone);
     }
     task<void> append(blobfs& fs) {
         outcome<blobfs_file> file = co_await fs.open("/log", as_log());
+        must(file);
         if (!file) co_return;
+        bool any = false;
         w_->cut_power_after(1 + dice_.below(dice_.below(2) == 0 ? 6 : 150), dice_.next());
         result<> done;
         while (done && !w_->dead()) {
@@ -514,10 +524,14 @@ private:
             done = co_await file->append(bytes_of(piece));
             if (!done || what % 2 == 0) continue;
             done = co_await file->sync();
-            if (done) synced_ = now_.size();
+            if (!done) break;
+            synced_ = now_.size();
+            any = true;
         }
+        must(done);
+        if (any) ++synced_lives_;
         result<> closed = co_await file->close();
-        (void)closed;
+        must(closed);
     }
 
     prng dice_;
@@ -525,26 +539,33 @@ private:
     std::uint64_t synced_ = 0;
     unsigned pieces_ = 0;
     unsigned lives_ = 0;
+    unsigned synced_lives_ = 0;
 };
 
 TEST(blobfs_log, keeps_what_was_synced_through_many_lives) {
+    static constexpr unsigned lives_of_each = 20;
+    unsigned synced = 0;
     log::silence(true);
-    const outcome<> all = sim::for_seeds(60, [](std::uint64_t seed) -> outcome<> {
+    const outcome<> all = sim::for_seeds(60, [&synced](std::uint64_t seed) -> outcome<> {
         sim::world_options o;
         o.atomic_bytes = 4096;
         sim::world w(seed, o);
         log_lives lives(seed);
         outcome<> done = lives.run(w);
-        for (unsigned life = 0; life < 20 && done; ++life) {
+        for (unsigned life = 0; life < lives_of_each && done; ++life) {
             if (!w.dead()) w.cut_power();
             w.restart();
             done = lives.verify(w);
         }
-        EXPECT_TRUE(lives.reached());
+        if (done) {
+            EXPECT_EQ(lives.lives(), lives_of_each);
+        }
+        synced += lives.synced_lives();
         return done;
     });
     log::silence(false);
     EXPECT_TRUE(all) << all.error().message;
+    EXPECT_GT(synced, 60 * lives_of_each / 3);
 }
 
 }  // namespace
