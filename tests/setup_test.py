@@ -34,7 +34,8 @@ class setup(unittest.TestCase):
         os.makedirs(os.path.join(self.top, "packages"))
         os.makedirs(os.path.join(self.top, "src"))
         os.makedirs(bin_folder)
-        for name in ("run", "packages/setup.sh", "CMakePresets.json", "CMakeLists.txt"):
+        for name in ("run", "packages/setup.sh", "packages/chunk.txt", "CMakePresets.json",
+                     "CMakeLists.txt"):
             shutil.copy2(os.path.join(TOP, name), os.path.join(self.top, name))
         with open(os.path.join(self.top, "packages/run.txt"), "w", encoding="utf-8") as out:
             out.write("# needed\ncmake\nfoo-dev  # for foo\n")
@@ -88,6 +89,16 @@ class setup(unittest.TestCase):
         self.assertEqual(self.run_it("perf").stdout, "nacre perf\n")
         self.assertEqual([call.split()[0] for call in self.noted()],
                          ["cmake", "ninja", "cmake", "ninja"])
+
+    def test_what_the_chunk_store_needs_is_installed_and_built_for_it_alone(self):
+        self.assertEqual(self.run_it("info").returncode, 0)
+        self.assertNotIn("nacre-chunk", " ".join(self.noted()))
+        refused = self.run_it("chunk", "ls")
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("--no-install-recommends librocksdb-dev", refused.stderr)
+        self.assertEqual(self.run_it("chunk", "ls", INSTALLED="librocksdb-dev").stdout,
+                         "nacre chunk ls\n")
+        self.assertEqual(self.noted()[-1], "ninja -C build/release nacre-chunk")
 
     def test_an_ordinary_user_is_told_the_exact_line(self):
         run = self.run_it("perf", INSTALLED="cmake")
