@@ -13,7 +13,6 @@ import time
 import unittest
 
 NACRE = os.environ["NACRE_BINARY"]
-PLUGIN = os.path.join(os.path.dirname(NACRE), "libnacre_rocksdb.so")
 STEPS = ["prepare", "serve", "copy", "fail-leg", "rebuild", "kill", "verify", "thin",
          "stop", "rocksdb"]
 
@@ -46,7 +45,7 @@ class tour_command(unittest.TestCase):
         for step in steps:
             self.assertTrue(step["ok"], step)
             self.assertGreaterEqual(step["seconds"], 0)
-            self.assertNotEqual(step.get("did", step.get("skipped")), "")
+            self.assertTrue(step.get("did") or step.get("skipped"), step)
         figures = {step["name"]: step["figures"] for step in steps}
         self.assertEqual(figures["prepare"]["files"], 40)
         self.assertEqual(figures["prepare"]["links"], 1)
@@ -75,20 +74,6 @@ class tour_command(unittest.TestCase):
         self.assertEqual(again.returncode, 0, again.stderr)
         self.assertIn("40 files", again.stdout)
         self.assertNotIn("leg_a.img", os.listdir(data))
-
-    @unittest.skipUnless(shutil.which("db_bench") and os.path.exists(PLUGIN),
-                         "rocksdb-tools or libnacre_rocksdb.so is missing")
-    def test_rocksdb_is_filled_killed_and_recovers(self):
-        data = os.path.join(self.place, "data")
-        done = tour("--step", "rocksdb", "--json", "--data", data)
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        (step,) = json.loads(done.stdout)
-        self.assertNotIn("skipped", step)
-        self.assertEqual(step["figures"]["keys"], 100_000)
-        self.assertGreaterEqual(step["figures"]["synced_writes"], 20)
-        self.assertGreater(step["figures"]["tables_verified"], 1)
-        # Nothing of the databases lies beside the image.
-        self.assertEqual(sorted(os.listdir(data)), [".nacre-tour", "rocks.img", "rocks.log"])
 
     def test_without_rocksdb_says_which_package_is_missing(self):
         nothing = os.path.join(self.place, "bin")
