@@ -72,7 +72,10 @@ file_open_options as_log() {
 
 std::string pattern(std::size_t n, unsigned seed) {
     std::string text(n, '\0');
-    for (std::size_t i = 0; i < n; ++i) text[i] = static_cast<char>('a' + (i * 7 + seed) % 26);
+    const std::size_t period = std::min<std::size_t>(n, 26);
+    for (std::size_t i = 0; i < period; ++i) text[i] = static_cast<char>('a' + (i * 7 + seed) % 26);
+    for (std::size_t i = period; i < n; i += period)
+        std::memcpy(text.data() + i, text.data(), std::min(period, n - i));
     return text;
 }
 
@@ -451,13 +454,15 @@ TEST(blobfs_log, a_sync_covers_what_was_written_before_a_failure) {
 /// older one.
 class log_lives final : public sim::bdev_scenario {
 public:
-    explicit log_lives(std::uint64_t seed) : dice_(seed) {}
+    /// `failing`: now and then an operation of the device fails, and the log is written to again.
+    log_lives(std::uint64_t seed, bool failing) : failing_(failing), dice_(seed) {}
     /// Of all lives, those whose log was read, and those in which it was synced.
     [[nodiscard]] unsigned lives() const noexcept { return lives_; }
     [[nodiscard]] unsigned synced_lives() const noexcept { return synced_lives_; }
+    [[nodiscard]] unsigned failed_appends() const noexcept { return failed_appends_; }
 
 private:
-    void prepare(sim::world& w) override { w.make_file("/disk", 4 << 20); }
+    void prepare(sim::world& w) override { w.make_file("/disk", failing_ ? 16 << 20 : 4 << 20); }
     task<void> work(bdev_registry& registry) override {
         outcome<blobfs> fs = co_await make_fs(registry);
         must(fs);
@@ -474,9 +479,10 @@ private:
     /// While there is power, nothing fails.
     template <typename T>
     void must(const T& done) {
-        if (!done) expect(fail(failure(done.error())));
+        if (!done && !armed_) expect(fail(failure(done.error())));
     }
     task<void> look(bdev_registry& registry) override {
+        armed_ = false;
         outcome<blobfs> fs = co_await load_fs(registry);
         must(fs);
         if (!fs) co_return;
@@ -492,10 +498,16 @@ private:
             ++lives_;
             now_ = std::move(*found);
             synced_ = now_.size();
-            co_await append(*fs);
+            if (failing_) {
+                fs->set_cache_size(1 << 20);
+                co_await append_and_fail(*fs);
+            } else {
+                co_await append(*fs);
+            }
         }
         outcome<> gone = co_await fs->unload();
         must(gone);
+        if (gone && !w_->dead()) synced_ = now_.size();
     }
     task<void> append(blobfs& fs) {
         outcome<blobfs_file> file = co_await fs.open("/log", as_log());
@@ -533,7 +545,57 @@ private:
         result<> closed = co_await file->close();
         must(closed);
     }
+    /// Armed: the next operation but a few fails.
+    void arm() {
+        if (dice_.below(5) != 0) return;
+        w_->fail_operation(1 + dice_.below(10));
+        armed_ = true;
+    }
+    task<void> append_and_fail(blobfs& fs) {
+        outcome<blobfs_file> file = co_await fs.open("/log", as_log());
+        must(file);
+        if (!file) co_return;
+        w_->cut_power_after(1 + dice_.below(600), dice_.next());
+        result<> done;
+        for (unsigned step = 0; step < 12 && !w_->dead(); ++step) {
+            arm();
+            const std::uint64_t what = dice_.below(10);
+            if (now_.size() > 4'000'000) {
+                synced_ = 0;  // until it is certain
+                done = co_await file->truncate(0);
+                if (done) now_.clear();
+            } else if (what < 2 && !now_.empty()) {
+                // The same again, so that early pages are dirty and later ones are not.
+                const std::size_t at = dice_.below(now_.size());
+                const std::string same = now_.substr(at, 5000);
+                done = co_await file->write(at, bytes_of(same));
+            } else {
+                co_await append_once(*file, dice_.below(3) == 0 ? 2'500'000 : 20'000);
+            }
+            if (what % 2 == 0) continue;
+            done = co_await file->sync();
+            if (done) synced_ = now_.size();
+        }
+        if (!w_->dead()) w_->cut_power_after(1'000'000, 1);
+        done = co_await file->close();
+        must(done);
+    }
+    /// What fails is not there, and from the next sync on for good.
+    task<void> append_once(blobfs_file& file, std::size_t most) {
+        const std::size_t before = now_.size();
+        now_ += pattern(1 + dice_.below(most), ++pieces_);
+        result<> done = co_await file.append(bytes_of(std::string_view(now_).substr(before)));
+        if (done) co_return;
+        ++failed_appends_;
+        for (unsigned i = 0; i < 3 && !done && !w_->dead(); ++i) done = co_await file.sync();
+        if (!done) co_return;  // the power has gone: it may be there
+        now_.resize(before);
+        synced_ = before;
+    }
 
+    const bool failing_;
+    bool armed_ = false;
+    unsigned failed_appends_ = 0;
     prng dice_;
     std::string now_;
     std::uint64_t synced_ = 0;
@@ -542,15 +604,20 @@ private:
     unsigned synced_lives_ = 0;
 };
 
-TEST(blobfs_log, keeps_what_was_synced_through_many_lives) {
-    static constexpr unsigned lives_of_each = 20;
+struct many_lives {
     unsigned synced = 0;
+    unsigned failed_appends = 0;
+};
+
+many_lives live_often(bool failing) {
+    static constexpr unsigned lives_of_each = 20;
+    many_lives sum;
     log::silence(true);
-    const outcome<> all = sim::for_seeds(60, [&synced](std::uint64_t seed) -> outcome<> {
+    const outcome<> all = sim::for_seeds(failing ? 20 : 60, [&](std::uint64_t seed) -> outcome<> {
         sim::world_options o;
         o.atomic_bytes = 4096;
         sim::world w(seed, o);
-        log_lives lives(seed);
+        log_lives lives(seed, failing);
         outcome<> done = lives.run(w);
         for (unsigned life = 0; life < lives_of_each && done; ++life) {
             if (!w.dead()) w.cut_power();
@@ -560,12 +627,23 @@ TEST(blobfs_log, keeps_what_was_synced_through_many_lives) {
         if (done) {
             EXPECT_EQ(lives.lives(), lives_of_each);
         }
-        synced += lives.synced_lives();
+        sum.synced += lives.synced_lives();
+        sum.failed_appends += lives.failed_appends();
         return done;
     });
     log::silence(false);
     EXPECT_TRUE(all) << all.error().message;
-    EXPECT_GT(synced, 60 * lives_of_each / 3);
+    return sum;
+}
+
+TEST(blobfs_log, keeps_what_was_synced_through_many_lives) {
+    const many_lives sum = live_often(false);
+    EXPECT_GT(sum.synced, 400U);
+}
+
+TEST(blobfs_log, forgets_what_failed_and_keeps_what_was_synced_through_many_lives) {
+    const many_lives sum = live_often(true);
+    EXPECT_GT(sum.failed_appends, 200U);
 }
 
 }  // namespace
