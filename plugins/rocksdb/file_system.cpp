@@ -167,6 +167,9 @@ status file_system::ReuseWritableFile(const std::string& name, const std::string
     file_open_options how;
     how.write = true;
     how.direct = options.use_direct_writes;
+    // A log is emptied, durably and before it has its new name: what a crash leaves there shows no
+    // record of the old one, at which RocksDB 7.8's reader would stay for ever.
+    how.log = how.truncate = how.keep_space = is_log(name);
     outcome<blocking_file> file = open(old_name, how);
     if (!file) return status_of(file, "while reopen file for write", name);
     const outcome<> renamed = store_->calls().rename(normal_path(old_name), normal_path(name));
@@ -174,14 +177,6 @@ status file_system::ReuseWritableFile(const std::string& name, const std::string
         const nacre::result<> closed = file->close();
         (void)closed;  // nothing was written
         return status_of(renamed, "while rename file to " + name, old_name);
-    }
-    if (is_log(name)) {
-        // Emptied, so that nobody need tell the old log's records from the new one's.
-        const nacre::result<> closed = file->close();
-        if (!closed) return status_of(closed, "while reopen file for write", name);
-        how.log = how.truncate = how.keep_space = true;
-        file = open(name, how);
-        if (!file) return status_of(file, "while reopen file for write", name);
     }
     *result = std::make_unique<writable_file>(store_, std::move(*file), name, options, 0);
     return IOStatus::OK();

@@ -484,6 +484,7 @@ TEST(rocksdb_database, lives_on_a_store_beside_another_and_comes_back) {
     const auto small = [](::rocksdb::Options& o) {
         o.write_buffer_size = 256 * 1024;
         o.recycle_log_file_num = 2;
+        o.wal_recovery_mode = ::rocksdb::WALRecoveryMode::kSkipAnyCorruptedRecords;  // it needs it
         o.use_direct_io_for_flush_and_compaction = true;
         o.use_direct_reads = true;
     };
