@@ -141,15 +141,19 @@ task<result<blobfs_file>> fs_engine::open_node(node_id id, file_open_options how
     if (node == nullptr) co_return fail(ENOENT);
     if (node->is_directory()) co_return fail(EISDIR);
     if (!node->is_file()) co_return fail(EINVAL);
+    if (node->unreadable.failed()) co_return fail(node->unreadable);
     if (how.write || how.truncate) {
         result<> ok = check_writable();
         if (!ok) co_return fail(ok.error());
     }
     result<> pinned = co_await pin(node);
     if (!pinned) co_return fail(pinned.error());
-    if (node->removed && node->handles == 0) {
+    error refused;
+    if (unloading_) refused = error::posix(ESHUTDOWN);
+    if (node->removed && node->handles == 0) refused = error::posix(ENOENT);
+    if (refused.failed()) {
         unpin(*node);
-        co_return fail(ENOENT);
+        co_return fail(refused);
     }
     ++node->handles;
     ++open_files_;
@@ -275,8 +279,10 @@ task<outcome<>> fs_engine::unload() {
         co_return fail(EBUSY, fmt::format("{} files are open: close them first", open_files_));
     result<> locked = co_await names_.lock();
     if (!locked) co_return fail(failure(locked.error()));
-    unloading_ = true;
+    unloading_ = open_files_ == 0;  // nobody is let in from here on
     names_.unlock();
+    if (!unloading_)
+        co_return fail(EBUSY, fmt::format("{} files are open: close them first", open_files_));
     background_.request_stop();
     result<> joined = co_await background_.join();
     (void)joined;

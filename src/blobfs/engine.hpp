@@ -56,6 +56,7 @@ struct fs_node {
     std::uint64_t durable_length = 0;  ///< what a crash leaves at least
     std::uint64_t clusters = 0;
     std::optional<fs_log> log;
+    error unreadable;  ///< why nobody can open it: where this log ends could not be read
     std::uint64_t pages_kept = UINT64_MAX;  ///< those behind are not written: they are cut off
     bool unflushed = false;                 ///< data were written since the last flush
     unsigned handles = 0;

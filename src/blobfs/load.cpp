@@ -125,9 +125,14 @@ task<outcome<>> fs_engine::load_node(blob_id id) {
     node->log->committed = record->length;
     result<> found = co_await recover_log(node);
     if (found) co_return outcome<>();
-    co_return fail(
-        failure(found.error(), fmt::format("blob {}: the end of this log could not be read: {}",
-                                           to_string(id), nacre::describe(found.error()))));
+    if (!found.error().is(EIO)) co_return fail(failure(found.error()));
+    node->unreadable = found.error();
+    std::string what = fmt::format(
+        "blob {}: the end of this log cannot be read, so nobody can open it; it can be removed: {}",
+        to_string(id), nacre::describe(found.error()));
+    log::warning("blobfs", what);
+    findings_.push_back(std::move(what));
+    co_return outcome<>();
 }
 
 /// Directories get their entries.

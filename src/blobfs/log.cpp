@@ -281,6 +281,7 @@ task<result<>> fs_engine::recover_log(node_ptr node) {
     if (!done) co_return done;
     std::uint64_t block = length / log_payload;
     std::uint64_t blocks = 1;  // mostly there is nothing more
+    std::uint64_t steps = 4;
     for (bool goes_on = !node->removed; goes_on && block < blocks_there;) {
         blocks = std::min(blocks, blocks_there - block);
         result<pooled_buffer> buffer = co_await log_buffers_.acquire(blocks * log_block_bytes);
@@ -290,6 +291,11 @@ task<result<>> fs_engine::recover_log(node_ptr node) {
         }
         const iov_view view = buffer->view();
         done = co_await node->channel.read(unit_of(block * log_block_bytes), view);
+        if (!done && blocks != 1) {  // of those behind the end none matters
+            blocks = 1;
+            steps = 1;
+            continue;
+        }
         if (!done) break;
         for (std::uint64_t i = 0; i < blocks && goes_on; ++i) {
             const std::optional<log_block> opened = open_log_block(
@@ -302,7 +308,7 @@ task<result<>> fs_engine::recover_log(node_ptr node) {
             goes_on = opened->data.size() == log_payload;
         }
         block += blocks;
-        blocks = std::min(blocks * 4, blocks_max);
+        blocks = std::min(blocks * steps, blocks_max);
     }
     if (!node->removed) unpin(*node);
     node->length.store(length, std::memory_order_relaxed);

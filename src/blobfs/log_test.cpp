@@ -447,6 +447,72 @@ TEST(blobfs_log, a_sync_covers_what_was_written_before_a_failure) {
     }
 }
 
+/// Every read of a load fails once.
+class unreadable_end final : public sim::bdev_scenario {
+public:
+    unsigned refused = 0;
+
+private:
+    void prepare(sim::world& w) override { w.make_file("/disk", 32 << 20); }
+    task<void> work(bdev_registry& registry) override {
+        outcome<blobfs> fs = co_await make_fs(registry);
+        EXPECT_TRUE(fs) << fs.error().message;
+        if (!fs) co_return;
+        outcome<blobfs_file> file = co_await fs->open("/log", as_log());
+        EXPECT_TRUE(file);
+        if (!file) co_return;
+        const std::string text = pattern(3 * log_payload, 1);
+        result<> done = co_await file->append(bytes_of(text));
+        EXPECT_TRUE(done);
+        done = co_await file->close();
+        EXPECT_TRUE(done);
+        outcome<> ok = co_await put(*fs, "/plain", text);
+        EXPECT_TRUE(ok);
+        ok = co_await fs->unload();
+        EXPECT_TRUE(ok);
+        for (unsigned n = 1; n < 60; ++n) {
+            w_->fail_operation(n);
+            co_await look_again(registry, text);
+        }
+        w_->fail_operation(1'000'000);
+        fs = co_await load_fs(registry);
+        EXPECT_TRUE(fs);
+        if (!fs) co_return;
+        outcome<std::string> found = co_await contents(*fs, "/log");
+        EXPECT_TRUE(found.value_or("?") == text);
+        ok = co_await fs->unload();
+        EXPECT_TRUE(ok);
+    }
+    task<void> look_again(bdev_registry& registry, std::string text) {
+        outcome<blobfs> fs = co_await load_fs(registry, true);
+        if (!fs) co_return;  // what failed was everybody's
+        w_->fail_operation(1'000'000);
+        blobfs_status status = co_await fs->status();
+        outcome<std::string> log = co_await contents(*fs, "/log");
+        outcome<std::string> plain = co_await contents(*fs, "/plain");
+        // One whose metadata could not be read is nowhere.
+        const bool lost =
+            (!log && log.error().code.is(ENOENT)) || (!plain && plain.error().code.is(ENOENT));
+        if (!log && log.error().code.is(EIO)) ++refused;
+        EXPECT_EQ(status.findings.empty(), log && plain);
+        EXPECT_TRUE(lost || plain.value_or("?") == text);
+        EXPECT_TRUE(lost || !log || *log == text);
+        outcome<> gone = co_await fs->unload();
+        EXPECT_TRUE(gone);
+    }
+    task<void> look(bdev_registry&) override { co_return; }
+};
+
+TEST(blobfs_log, whose_end_cannot_be_read_is_closed_and_the_others_are_not) {
+    sim::world w(1);
+    unreadable_end scenario;
+    log::silence(true);
+    outcome<> done = scenario.run(w);
+    log::silence(false);
+    EXPECT_TRUE(done) << done.error().message;
+    EXPECT_EQ(scenario.refused, 1U);
+}
+
 // --- Many lives ---------------------------------------------------------------------------------
 
 /// One log that is appended to in life after life, each of which ends with a power cut. What was

@@ -50,7 +50,8 @@ task<result<>> fs_engine::write_back(node_ptr node) {
     scope group;
     result<> done;
     unsigned under_way = 0;
-    for (std::size_t i = 0; i < indexes.size() && done;) {
+    // Not any more when it was emptied meanwhile, to become a log.
+    for (std::size_t i = 0; i < indexes.size() && done && !node->log;) {
         chunk* const c = node->pages.find(indexes[i]);
         const std::uint64_t base = indexes[i] * chunk_pages;
         std::uint64_t first = base;
