@@ -339,21 +339,24 @@ task<outcome<blob_id>> blob_engine::create(blob_options o) {
             co_return fail(EINVAL, "the external snapshot's identifier is empty or too long");
         meta.set(meta.internal, xattr_external, *o.external);
     }
-    outcome<blob_id> made = co_await create_from(std::move(meta), o.clusters);
+    outcome<blob_id> made = co_await create_from(std::move(meta), o.clusters, o.leave);
     co_return made;
 }
 
-task<outcome<blob_id>> blob_engine::create_from(blob_metadata meta, std::uint64_t clusters) {
-    if (!meta.thin() && clusters > free_cluster_count())
+task<outcome<blob_id>> blob_engine::create_from(blob_metadata meta, std::uint64_t clusters,
+                                                blob_headroom leave) {
+    const std::uint64_t kept = clusters == 0 ? 0 : leave.clusters;
+    if (!meta.thin() && clusters + kept > free_cluster_count())
         co_return fail(ENOSPC, fmt::format("{} clusters are wanted, {} are free", clusters,
                                            free_cluster_count()));
     if (clusters > super_.blob_clusters_max())
         co_return fail(EFBIG, fmt::format("{} clusters are more than the {} that a blob can have",
                                           clusters, super_.blob_clusters_max()));
-    claims claimed(*this);
+    claims claimed(*this, leave);
     const std::optional<std::uint32_t> root = claimed.page();
     if (!root)
-        co_return fail(ENOSPC, fmt::format("all {} metadata pages are in use", used_pages_.size()));
+        co_return fail(ENOSPC, fmt::format("of {} metadata pages {} are free", used_pages_.size(),
+                                           used_pages_.free_count()));
     const blob_id id = id_of(*root);
     std::vector<std::uint32_t> map(clusters, 0);
     if (!meta.thin())
@@ -361,7 +364,7 @@ task<outcome<blob_id>> blob_engine::create_from(blob_metadata meta, std::uint64_
     const blob_id parent = meta.parent();
     const bool external = meta.find(meta.internal, xattr_external) != nullptr;
     blob_node node(*this, id);
-    result<> done = co_await commit_map(node, std::move(meta), std::move(map));
+    result<> done = co_await commit_map(node, std::move(meta), std::move(map), leave);
     if (!done) {
         if (node.root_unsettled) {
             // It may be there after a crash, with all that it has: nobody else gets that.
@@ -399,7 +402,8 @@ task<outcome<>> blob_engine::change(across<blob_node> of, blob_changes changes) 
         co_return fail(EFBIG,
                        fmt::format("blob {}: {} clusters are more than the {} that a blob can have",
                                    to_string(node.id), clusters, super_.blob_clusters_max()));
-    if (!node.meta.thin() && clusters > old && clusters - old > free_cluster_count())
+    if (!node.meta.thin() && clusters > old &&
+        clusters - old + changes.leave.clusters > free_cluster_count())
         co_return fail(ENOSPC,
                        fmt::format("blob {}: {} more clusters are wanted, {} are free",
                                    to_string(node.id), clusters - old, free_cluster_count()));
@@ -414,7 +418,7 @@ task<outcome<>> blob_engine::change(across<blob_node> of, blob_changes changes) 
     blob_metadata next = with_edits(node);
     apply(next, changes);
     if (!next.extent_table) next.rle_map = node.map->copy();
-    result<> done = co_await commit(node, std::move(next));
+    result<> done = co_await commit(node, std::move(next), changes.leave);
     if (done) end_edits(node);
     co_return why(done, node.id, "change");
 }
@@ -423,7 +427,8 @@ task<outcome<>> blob_engine::change(across<blob_node> of, blob_changes changes) 
 task<outcome<>> blob_engine::change_size(blob_node& node, blob_changes changes) {
     const std::uint64_t old = node.map->size();
     const std::uint64_t clusters = *changes.clusters;
-    claims claimed(*this);
+    const blob_headroom leave = changes.leave;
+    claims claimed(*this, leave);
     quiet until;
     result<> still = co_await quiesce(node, until, false);
     std::vector<std::uint32_t> dropped;
@@ -444,7 +449,7 @@ task<outcome<>> blob_engine::change_size(blob_node& node, blob_changes changes) 
         blob_metadata next = with_edits(node);
         apply(next, changes);
         if (enough)
-            done = co_await commit_map(node, std::move(next), map);
+            done = co_await commit_map(node, std::move(next), map, leave);
         else
             done = fail(ENOSPC);
         if (done) {

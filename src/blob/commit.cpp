@@ -21,6 +21,7 @@ claims::~claims() {
 }
 
 std::optional<std::uint32_t> claims::page(std::uint32_t from) {
+    if (engine_.used_pages_.free_count() <= leave_.pages) return std::nullopt;
     const std::optional<std::uint64_t> p = engine_.used_pages_.claim(from);
     if (!p) return std::nullopt;
     pages_.push_back(static_cast<std::uint32_t>(*p));
@@ -28,6 +29,7 @@ std::optional<std::uint32_t> claims::page(std::uint32_t from) {
 }
 
 std::optional<std::uint32_t> claims::cluster() {
+    if (engine_.free_cluster_count() <= leave_.clusters) return std::nullopt;
     std::optional<std::uint64_t> c = engine_.used_clusters_.claim();
     if (!c && !engine_.zeroed_.empty()) {  // kept for first writes, but free all the same
         c = engine_.zeroed_.back();
@@ -113,12 +115,12 @@ task<result<>> blob_engine::mark_dirty() {
 
 // --- A chain ------------------------------------------------------------------------------------
 
-task<result<>> blob_engine::commit(blob_node& node, blob_metadata next) {
+task<result<>> blob_engine::commit(blob_node& node, blob_metadata next, blob_headroom leave) {
     next.settle_flags();
     result<> dirty = co_await mark_dirty();
     if (!dirty) co_return fail(dirty.error());
     const std::vector<std::vector<std::byte>> parts = encode_descriptors(next);
-    claims claimed(*this);
+    claims claimed(*this, leave);
     next.chain.clear();
     for (std::size_t i = 1; i < parts.size(); ++i) {
         const std::optional<std::uint32_t> p = claimed.page();
@@ -159,14 +161,14 @@ task<result<>> blob_engine::commit(blob_node& node, blob_metadata next) {
 }
 
 task<result<>> blob_engine::commit_map(blob_node& node, blob_metadata next,
-                                       std::vector<std::uint32_t> map) {
+                                       std::vector<std::uint32_t> map, blob_headroom leave) {
     next.clusters = map.size();
     if (!next.extent_table) {
         next.rle_map = std::move(map);
-        result<> done = co_await commit(node, std::move(next));
+        result<> done = co_await commit(node, std::move(next), leave);
         co_return done;
     }
-    claims claimed(*this);
+    claims claimed(*this, leave);
     const std::vector<std::uint32_t> old = node.meta.extent_pages;
     const std::uint64_t old_size = node.map == nullptr ? 0 : node.map->size();
     std::vector<bool> kept(old.size());
@@ -196,7 +198,7 @@ task<result<>> blob_engine::commit_map(blob_node& node, blob_metadata next,
         if (!written) co_return fail(written.error());
         next.extent_pages[slot] = *p;
     }
-    result<> done = co_await commit(node, std::move(next));
+    result<> done = co_await commit(node, std::move(next), leave);
     if (!done) {
         if (node.root_unsettled) claimed.hold_back(node);
         co_return done;

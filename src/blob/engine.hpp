@@ -37,7 +37,8 @@ struct unerased_blob {
 /// Pages and clusters taken for what is not on disk yet: given back unless kept.
 class claims {
 public:
-    explicit claims(blob_engine& engine) noexcept : engine_(engine) {}
+    explicit claims(blob_engine& engine, blob_headroom leave = {}) noexcept
+        : engine_(engine), leave_(leave) {}
     claims(const claims&) = delete;
     claims& operator=(const claims&) = delete;
     ~claims();
@@ -60,6 +61,7 @@ public:
 
 private:
     blob_engine& engine_;
+    const blob_headroom leave_;
     std::vector<std::uint32_t> pages_;
     std::vector<std::uint32_t> clusters_;
 };
@@ -175,10 +177,12 @@ private:
     [[nodiscard]] task<result<>> mark_dirty();
     /// Writes what `next` says and makes it what the node is; under its chain mutex. Pages of
     /// the old chain are free afterwards. Failed and node.root_unsettled: the disk may say `next`.
-    [[nodiscard]] task<result<>> commit(blob_node& node, blob_format::blob_metadata next);
+    [[nodiscard]] task<result<>> commit(blob_node& node, blob_format::blob_metadata next,
+                                        blob_headroom leave = {});
     /// The same, with another map: extent pages that change are written anew. ENOSPC.
     [[nodiscard]] task<result<>> commit_map(blob_node& node, blob_format::blob_metadata next,
-                                            std::vector<std::uint32_t> map);
+                                            std::vector<std::uint32_t> map,
+                                            blob_headroom leave = {});
     /// The node's root and extent pages once more, after a failure.
     [[nodiscard]] task<result<>> settle(blob_node& node);
     [[nodiscard]] task<result<>> settle_root(blob_node& node);
@@ -223,7 +227,8 @@ private:
         const blob_format::blob_metadata& meta);
     [[nodiscard]] task<outcome<>> give_device(const std::shared_ptr<blob_node>& node);
     [[nodiscard]] task<outcome<blob_id>> create_from(blob_format::blob_metadata meta,
-                                                     std::uint64_t clusters);
+                                                     std::uint64_t clusters,
+                                                     blob_headroom leave = {});
     [[nodiscard]] task<outcome<>> change_size(blob_node& node, blob_changes changes);
     [[nodiscard]] outcome<> check_writable() const;
     [[nodiscard]] outcome<> check_writable(const blob_node& node) const;

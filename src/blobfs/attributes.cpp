@@ -80,6 +80,7 @@ task<result<>> fs_engine::set_xattr(node_id id, std::string name, std::string va
     if (node == nullptr) co_return fail(ENOENT);
     blob_changes changes;
     changes.set.push_back({key_of(name), std::move(value)});
+    changes.leave = headroom(false);
     touch(*node, false);
     ok = co_await commit(node, std::move(changes));
     co_return ok;

@@ -19,7 +19,6 @@ namespace {
 
 /// So much at once goes through the cache.
 constexpr std::uint64_t piece_bytes = std::uint64_t{256} << 10;
-constexpr std::uint64_t growth_bytes_max = std::uint64_t{64} << 20;
 constexpr std::uint64_t length_max = INT64_MAX;
 alignas(page_bytes) constexpr std::array<std::byte, page_bytes> zeros{};
 
@@ -302,29 +301,6 @@ task<result<>> fs_engine::drop_cache(node_crossing of) {
 }
 
 // --- Writes -------------------------------------------------------------------------------------
-
-/// The blob has clusters for that length.
-task<result<>> fs_engine::grow(node_ptr node, std::uint64_t length) {
-    const std::uint64_t need = clusters_for(*node, length);
-    if (need <= node->clusters) co_return result<>();
-    result<> locked = co_await node->metadata.lock();
-    if (!locked) co_return locked;
-    const unlock_guard guard(node->metadata);
-    // Twice as much, so that a file that grows costs few commits; what is too much goes back when
-    // it is closed.
-    blob_changes more;
-    more.clusters = std::max(
-        need, node->clusters + std::min(node->clusters, growth_bytes_max / cluster_bytes_));
-    result<> done = co_await commit(node, more);
-    if (done || !done.error().is(ENOSPC)) co_return done;
-    more.clusters = need;
-    done = co_await commit(node, more);
-    if (done || !done.error().is(ENOSPC)) co_return done;
-    done = co_await give_back_surplus();
-    if (!done) co_return fail(ENOSPC);
-    done = co_await commit(node, more);
-    co_return done;
-}
 
 task<result<>> fs_engine::write(node_crossing of, std::uint64_t offset, const_byte_span from,
                                 write_how how) {

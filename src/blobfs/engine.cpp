@@ -82,9 +82,11 @@ task<blobfs_status> fs_engine::status() {
     s.recovered = recovered_;
     s.size = b.data_clusters * cluster_bytes_;
     s.free = b.free_clusters * cluster_bytes_;
+    const blob_headroom kept = headroom(false);
+    s.available = (b.free_clusters - std::min(b.free_clusters, kept.clusters)) * cluster_bytes_;
     s.cluster_size = b.cluster_size;
     s.nodes = nodes_.size();
-    s.free_nodes = b.free_metadata_pages;
+    s.free_nodes = b.free_metadata_pages - std::min(b.free_metadata_pages, kept.pages);
     s.open_files = open_files_;
     s.cached = cache.used_bytes();
     s.dirty = cache.dirty_bytes();
@@ -157,6 +159,7 @@ task<result<blobfs_file>> fs_engine::open_node(node_id id, file_open_options how
     }
     ++node->handles;
     ++open_files_;
+    node->uses_reserve = node->uses_reserve || (how.write && how.uses_reserve);
     blobfs_file file(node, how);
     if (how.truncate) {
         result<> emptied = co_await empty(node, how);
@@ -178,6 +181,7 @@ void fs_engine::leave(node_crossing of) {
 void fs_engine::drop_handle(const node_ptr& node) {
     --node->handles;
     --open_files_;
+    if (node->handles == 0) node->uses_reserve = false;
     if (log_tail::state tail; node->handles == 0 && node->tail.is_lent()) {
         // Nobody is left who could append.
         while (!node->tail.take_back(tail)) {
@@ -217,7 +221,7 @@ task<result<>> fs_engine::commit(node_ptr node, blob_changes changes) {
         if (clusters) node->clusters = *clusters;
         node->attributes_changed = node->attributes_changed && !(written == node->attributes);
         if (writes && std::exchange(node->unsettled, false)) std::erase(unsettled_, node);
-    } else if (!done.error().code.is(ENOSPC) && !node->unsettled) {
+    } else if (!node->unsettled) {  // ENOSPC may have been the device's
         node->unsettled = true;
         unsettled_.push_back(node);
     }

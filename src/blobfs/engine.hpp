@@ -2,8 +2,8 @@
 //
 // fs_engine: a loaded blobfs. Everything here is the home thread's (the registry's), but for what a
 // foreign OS thread reads or appends by itself (foreign_reads.hpp, log_tail.hpp). The parts:
-// load.cpp, names.cpp (the name space), attributes.cpp, data.cpp (reads, writes, lengths), log.cpp,
-// write_back.cpp, foreign_reads.cpp, engine.cpp (the rest).
+// load.cpp, names.cpp (the name space), attributes.cpp, data.cpp (reads, writes, lengths),
+// space.cpp, log.cpp, write_back.cpp, foreign_reads.cpp, engine.cpp (the rest).
 //
 // Locks, in this order: names_, a node's data, its metadata. None is needed to look at what is in
 // memory.
@@ -60,7 +60,8 @@ struct fs_node {
     std::uint64_t pages_kept = UINT64_MAX;  ///< those behind are not written: they are cut off
     bool unflushed = false;                 ///< data were written since the last flush
     unsigned handles = 0;
-    unsigned pins = 0;  ///< who needs `file` and `channel`, handles included
+    bool uses_reserve = false;  ///< while somebody has it open who asked for that
+    unsigned pins = 0;          ///< who needs `file` and `channel`, handles included
     blob file;
     bdev_channel channel;
     bdev_reader reader;                     ///< as long as `file`
@@ -249,7 +250,8 @@ private:
     [[nodiscard]] static blob_changes marked_deleted();
     [[nodiscard]] result<node_ptr> directory_of(node_id id) const;
     [[nodiscard]] task<result<node_status>> make(node_id directory, std::string name,
-                                                 fs_format::node_record record);
+                                                 fs_format::node_record record,
+                                                 bool uses_reserve = false);
     [[nodiscard]] task<result<>> take_name(node_ptr node, node_id directory, std::string name);
     [[nodiscard]] task<result<>> drop_replaced(node_ptr old, node_id directory, std::string name);
     [[nodiscard]] bool is_within(node_id inner, node_id outer) const;
@@ -273,6 +275,12 @@ private:
     [[nodiscard]] result<spot> find_spot(std::string_view path) const;
     [[nodiscard]] result<node_id> step(node_id directory, std::string_view name) const;
 
+    // space.cpp
+    void keep_reserve(const blobstore_status& s) noexcept;
+    /// What a change leaves free that takes space for good.
+    [[nodiscard]] blob_headroom headroom(bool uses_reserve) const noexcept;
+    [[nodiscard]] task<result<>> grow(node_ptr node, std::uint64_t length);
+
     // data.cpp
     [[nodiscard]] task<result<>> read_pages(node_ptr node, std::uint64_t offset,
                                             std::span<std::byte> into);
@@ -285,7 +293,6 @@ private:
                                                std::span<const std::byte> from);
     [[nodiscard]] task<result<>> zero_locked(node_ptr node, std::uint64_t offset,
                                              std::uint64_t bytes);
-    [[nodiscard]] task<result<>> grow(node_ptr node, std::uint64_t length);
     struct cut_options {
         std::uint64_t length = 0;
         std::optional<bool> log{};  ///< of length 0: what it is from now on
@@ -366,6 +373,7 @@ private:
     std::uint64_t generations_ = 0;
     std::uint64_t cluster_bytes_ = 0;
     std::uint64_t unit_bytes_ = 0;
+    blob_headroom reserve_;  // of clusters; of pages one such for each kind
     std::uint64_t open_files_ = 0;
     bool compatible_ = false;
     bool read_only_ = false;

@@ -14,6 +14,7 @@ using namespace fs_format;
 
 task<outcome<>> fs_engine::format(blobfs_options options) {
     blobstore_status s = co_await store_.status();
+    keep_reserve(s);
     cluster_bytes_ = s.cluster_size;
     unit_bytes_ = s.io_unit_size;
     compatible_ = options.compatible;
@@ -41,6 +42,7 @@ task<outcome<>> fs_engine::format(blobfs_options options) {
 
 task<outcome<>> fs_engine::load(blobfs_load_options options) {
     blobstore_status s = co_await store_.status();
+    keep_reserve(s);
     cluster_bytes_ = s.cluster_size;
     unit_bytes_ = s.io_unit_size;
     compatible_ = s.type.empty() || s.type == type_spdk;

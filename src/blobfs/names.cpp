@@ -65,7 +65,8 @@ task<result<std::string>> fs_engine::read_link(node_id id) {
 
 // --- New nodes ----------------------------------------------------------------------------------
 
-task<result<node_status>> fs_engine::make(node_id directory, std::string name, node_record record) {
+task<result<node_status>> fs_engine::make(node_id directory, std::string name, node_record record,
+                                          bool uses_reserve) {
     if (const int wrong = check_name(name, compatible_); wrong != 0) co_return fail(wrong);
     result<> locked = co_await names_.lock();
     if (!locked) co_return fail(locked.error());
@@ -83,6 +84,7 @@ task<result<node_status>> fs_engine::make(node_id directory, std::string name, n
     blob_options o;
     o.clusters = compatible_ ? 1 : 0;  // as SPDK's
     o.xattrs = encode(record, compatible_);
+    o.leave = headroom(uses_reserve);
     outcome<blob_id> made = co_await store_.create(std::move(o));
     if (!made) co_return fail(made.error().code);
     const node_ptr node = add_node(static_cast<node_id>(*made), compatible_ ? 1 : 0);
@@ -143,7 +145,9 @@ task<result<node_status>> fs_engine::link_at(node_id existing, node_id directory
          std::ranges::find(node->names, added.key, &node_name::key) != node->names.end(); ++n)
         added.key = fmt::format("{}{}", link_prefix, n);
     touch(*node, false);
-    ok = co_await commit(node, with_name(added));
+    blob_changes changes = with_name(added);
+    changes.leave = headroom(false);
+    ok = co_await commit(node, std::move(changes));
     if (!ok) co_return fail(ok.error());
     node->names.push_back(std::move(added));
     enter(**in, name, *node);

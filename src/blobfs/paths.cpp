@@ -94,7 +94,8 @@ task<outcome<blobfs_file>> fs_engine::open(std::string path, file_open_options h
         record.attributes = how.attributes;
         record.attributes.mode = S_IFREG | (how.attributes.mode & 07777);
         if (how.log && !compatible_) record.log = fresh_nonce();
-        result<node_status> made = co_await make(where->directory, where->name, std::move(record));
+        result<node_status> made =
+            co_await make(where->directory, where->name, std::move(record), how.uses_reserve);
         if (made) {
             id = made->id;
         } else if (made.error().is(EEXIST) && !how.exclusive) {

@@ -26,7 +26,7 @@ outcome<extent> engine::allocate(unsigned lane, std::uint64_t pages) {
 outcome<bool> engine::add_segment() {
     const outcome<blobfs_status> fs = files_.status();
     if (!fs) return fail(fs.error());
-    if (fs->free < segment_bytes_ + reserve_bytes_) return false;
+    if (fs->available < segment_bytes_ + reserve_bytes_) return false;
     const std::uint64_t number = space_->unused_number();
     outcome<> opened = open_segment(number);
     if (opened) return true;
@@ -59,8 +59,9 @@ std::shared_ptr<blocking_file> engine::file_of(std::uint64_t place) const {
 
 std::uint64_t engine::available() {
     const outcome<blobfs_status> fs = files_.status();
-    const std::uint64_t more =
-        fs && fs->free > reserve_bytes_ ? (fs->free - reserve_bytes_) / segment_bytes_ : 0;
+    const std::uint64_t more = fs && fs->available > reserve_bytes_
+                                   ? (fs->available - reserve_bytes_) / segment_bytes_
+                                   : 0;
     return (space_->segments() + more) * segment_bytes_ - space_->taken_pages() * page_bytes;
 }
 

@@ -82,7 +82,7 @@ task<outcome<>> blobfs_work::make(bdev_registry& registry, bdev_desc desc) {
     outcome<blobfs> fs = co_await blobfs::make(registry, std::move(desc), o);
     if (!fs) co_return fail(std::move(fs.error()));
     blobfs_status s = co_await fs->status();
-    fmt::print("{} free, in clusters of {}; {} nodes possible\n", spell_size(s.free),
+    fmt::print("{} free, in clusters of {}; {} nodes possible\n", spell_size(s.available),
                spell_size(s.cluster_size), s.nodes + s.free_nodes);
     outcome<> unloaded = co_await fs->unload();
     co_return unloaded;

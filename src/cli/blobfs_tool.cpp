@@ -127,6 +127,7 @@ task<outcome<>> blobfs_tool::info(const blobfs_request& r) {
         const json::object o{{"format", s.compatible ? "spdk" : "nacre"},
                              {"size", s.size},
                              {"free", s.free},
+                             {"available", s.available},
                              {"cluster_size", s.cluster_size},
                              {"nodes", s.nodes},
                              {"free_nodes", s.free_nodes},
@@ -138,9 +139,10 @@ task<outcome<>> blobfs_tool::info(const blobfs_request& r) {
     fmt::print("format        {}\n",
                s.compatible ? "SPDK's BlobFS: flat, without attributes" : "nacre's");
     fmt::print(
-        "size          {}\nfree          {}\ncluster size  {}\nnodes         {}, {} more "
-        "possible\n",
-        spell_size(s.size), spell_size(s.free), spell_size(s.cluster_size), s.nodes, s.free_nodes);
+        "size          {}\nfree          {}, {} of it kept back\ncluster size  {}\n"
+        "nodes         {}, {} more possible\n",
+        spell_size(s.size), spell_size(s.free), spell_size(s.free - s.available),
+        spell_size(s.cluster_size), s.nodes, s.free_nodes);
     if (s.recovered)
         fmt::print("It had not been unloaded; a load to write repairs what is open.\n");
     for (const std::string& f : s.findings) fmt::print("finding: {}\n", f);

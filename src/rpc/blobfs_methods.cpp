@@ -134,6 +134,7 @@ task<reply> get_mounts(context& here) {
                                       {"advice", m.advice},
                                       {"size", m.status.size},
                                       {"free", m.status.free},
+                                      {"available", m.status.available},
                                       {"nodes", m.status.nodes},
                                       {"cached", m.status.cached},
                                       {"dirty", m.status.dirty},

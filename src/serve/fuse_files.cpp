@@ -122,7 +122,7 @@ session::answer session::statistics(std::span<std::byte> out) {
     fuse_statfs_out s{};
     s.st.blocks = status.size / unit;
     s.st.bfree = status.free / unit;
-    s.st.bavail = status.free / unit;
+    s.st.bavail = status.available / unit;
     s.st.files = status.nodes + status.free_nodes;
     s.st.ffree = status.free_nodes;
     s.st.bsize = unit;

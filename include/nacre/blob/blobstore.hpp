@@ -111,6 +111,13 @@ struct blob_status {
     std::vector<blob_xattr> xattrs{};
 };
 
+/// ENOSPC rather than leave fewer of them free: for who keeps some back.
+struct blob_headroom {
+    using may_cross_threads = void;
+    std::uint64_t clusters = 0;
+    std::uint64_t pages = 0;  ///< of metadata
+};
+
 struct blob_options {
     using may_cross_threads = void;
     std::uint64_t clusters = 0;
@@ -120,6 +127,7 @@ struct blob_options {
     std::vector<blob_xattr> xattrs{};
     std::optional<std::string>
         external{};  ///< what unallocated clusters are read from; makes it thin
+    blob_headroom leave{};
 };
 
 /// What one call changes of a blob, all or nothing.
@@ -128,6 +136,7 @@ struct blob_changes {
     std::vector<blob_xattr> set{};       ///< replaces
     std::vector<std::string> removed{};  ///< those that there are
     std::optional<std::uint64_t> clusters{};
+    blob_headroom leave{};
 };
 
 /// Clusters done of all; any thread may look.

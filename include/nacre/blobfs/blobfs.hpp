@@ -110,6 +110,9 @@ struct file_open_options {
     /// changes where the store is `compatible`.
     bool log = false;
     bool keep_space = false;  ///< with truncate: the file goes on where its old bytes were
+    /// To write. Made and begun even if others find the device full: for what is small, and what a
+    /// program cannot go on without.
+    bool uses_reserve = false;
     /// A write is no reason to change mtime: the caller sets it, as a kernel does that gathers
     /// writes.
     bool keeps_mtime = false;
@@ -128,12 +131,13 @@ struct blobfs_status {
     using may_cross_threads = void;
     bool compatible = false;
     bool read_only = false;
-    bool recovered = false;  ///< it was not unloaded before this load
-    std::uint64_t size = 0;  ///< bytes
-    std::uint64_t free = 0;  ///< bytes
+    bool recovered = false;       ///< it was not unloaded before this load
+    std::uint64_t size = 0;       ///< bytes
+    std::uint64_t free = 0;       ///< bytes
+    std::uint64_t available = 0;  ///< bytes of them that are not kept back, see docs/blobfs.md
     std::uint32_t cluster_size = 0;
     std::uint64_t nodes = 0;
-    std::uint64_t free_nodes = 0;  ///< metadata pages that are free
+    std::uint64_t free_nodes = 0;  ///< metadata pages that are free and not kept back
     std::uint64_t open_files = 0;
     std::uint64_t cached = 0;        ///< bytes
     std::uint64_t dirty = 0;         ///< bytes of them not written yet
