@@ -86,6 +86,9 @@ bool is_log(std::string_view path) {
     return name.ends_with(".log") || name.starts_with("MANIFEST-");
 }
 
+/// What a database cannot go on without: its logs, and what is renamed to CURRENT.
+bool needs_reserve(std::string_view path) { return is_log(path) || path.ends_with(".dbtmp"); }
+
 }  // namespace
 
 file_system::file_system(std::shared_ptr<store> files, std::string id, bool read_only)
@@ -140,6 +143,7 @@ status file_system::open_to_write(const std::string& name, const file_options& o
     how.truncate = truncate;
     how.direct = options.use_direct_writes;
     how.log = is_log(name);
+    how.uses_reserve = needs_reserve(name);
     outcome<blocking_file> file = open(name, how);
     if (!file) return status_of(file, "While open a file for appending", name);
     const std::uint64_t end = file->length();
@@ -169,7 +173,7 @@ status file_system::ReuseWritableFile(const std::string& name, const std::string
     how.direct = options.use_direct_writes;
     // A log is emptied, durably and before it has its new name: what a crash leaves there shows no
     // record of the old one, at which RocksDB 7.8's reader would stay for ever.
-    how.log = how.truncate = how.keep_space = is_log(name);
+    how.log = how.truncate = how.keep_space = how.uses_reserve = is_log(name);
     outcome<blocking_file> file = open(old_name, how);
     if (!file) return status_of(file, "while reopen file for write", name);
     const outcome<> renamed = store_->calls().rename(normal_path(old_name), normal_path(name));
@@ -381,7 +385,7 @@ status file_system::GetFreeSpace(const std::string& path, const io_options&, std
     if (!found) return status_of(found, "While doing statvfs", path);
     const outcome<blobfs_status> now = store_->calls().status();
     if (!now) return status_of(now, "While doing statvfs", path);
-    *bytes = now->free;
+    *bytes = now->available;
     return IOStatus::OK();
 }
 

@@ -25,8 +25,9 @@ task<result<>> write_and_sync(across<const positioned_write> w) {
 written_file::written_file(store& of, blocking_file file, std::uint64_t position) noexcept
     : store_(of), file_(std::move(file)), end_(position), at_(position) {}
 
+/// Of a write that there is no space for nothing was done: it may be tried again.
 result<> written_file::failed_or(result<> r) noexcept {
-    if (!r && !failed_.failed()) {
+    if (!r && !r.error().is(ENOSPC) && !failed_.failed()) {
         failed_ = r.error();
         broken_.store(true, std::memory_order_release);
     }
@@ -68,15 +69,21 @@ result<> written_file::put(std::span<const std::byte> data, bool sync) {
 /// What is gathered. Under order_.
 result<> written_file::hand_over(bool sync) {
     if (failed_.failed()) return fail(failed_);
+    if (leaving_.size != 0)  // there was no space for it
+        if (result<> done = put_leaving(false); !done) return done;
     {
         const std::lock_guard guard(filling_mutex_);
         std::swap(filling_, leaving_);
     }
-    const std::size_t size = std::exchange(leaving_.size, 0);
-    if (size == 0 && !sync) return {};
-    result<> done = put(std::span(leaving_.bytes.get(), size), sync);
+    if (leaving_.size == 0 && !sync) return {};
+    return put_leaving(sync);
+}
+
+result<> written_file::put_leaving(bool sync) {
+    result<> done = put(std::span(leaving_.bytes.get(), leaving_.size), sync);
+    if (!done && done.error().is(ENOSPC)) return done;
     // Only now: who sees nothing gathered may read it.
-    gathered_.fetch_sub(size, std::memory_order_acq_rel);
+    gathered_.fetch_sub(std::exchange(leaving_.size, 0), std::memory_order_acq_rel);
     return done;
 }
 

@@ -5,7 +5,8 @@
 // to the blobfs. A sync takes what is gathered along: one trip.
 //
 // Whoever reads the file while it is written asks for drain() first: store::writer_of().
-// An error stays: what was gathered is lost with it, so everything after it fails as well.
+// Where there was no space, what is gathered stays until there is. Any other error stays: what was
+// gathered is lost with it, so everything after it fails as well.
 // append, write_at, truncate, close: one thread at a time. The others: any.
 #pragma once
 
@@ -53,6 +54,7 @@ private:
 
     [[nodiscard]] bool gather(std::span<const std::byte> data);
     [[nodiscard]] result<> hand_over(bool sync);
+    [[nodiscard]] result<> put_leaving(bool sync);
     [[nodiscard]] result<> put(std::span<const std::byte> data, bool sync);
     [[nodiscard]] result<> failed_or(result<> r) noexcept;
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# A thousand random power cuts each: a chunk store, and a RocksDB with synced keys.
+# A thousand random power cuts each: a chunk store, and a RocksDB with synced keys. And databases on
+# 200 devices that become full.
 
 import os
 import subprocess
@@ -20,6 +21,13 @@ class power_cuts(unittest.TestCase):
                                       env={**os.environ, "NACRE_CRASH_POINTS": "1000"},
                                       capture_output=True, text=True, timeout=1500)
                 self.assertEqual(done.returncode, 0, done.stdout[-3000:])
+
+    def test_space_that_comes_back_lets_databases_resume(self):
+        done = subprocess.run([os.path.join(BUILD, "nacre_rocksdb_tests"),
+                               "--gtest_filter=rocksdb_full.*"],
+                              env={**os.environ, "NACRE_FULL_DEVICES": "200"},
+                              capture_output=True, text=True, timeout=1500)
+        self.assertEqual(done.returncode, 0, done.stdout[-3000:])
 
 
 if __name__ == "__main__":
