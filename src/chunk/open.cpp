@@ -221,7 +221,11 @@ outcome<> engine::open_segments() {
         if (e.name.empty() || *end != '\0' ||
             segment_path(number) != options_.path + "/data/" + e.name)
             continue;  // nobody's
-        if (outcome<> opened = open_segment(number); !opened) return opened;
+        outcome<> opened = open_segment(number);
+        if (opened) continue;
+        if (!opened.error().code.is(ENOSPC)) return opened;
+        // Others have taken the space that it was to have; nothing is in it.
+        if (outcome<> removed = files_.remove(segment_path(number)); !removed) return removed;
     }
     return {};
 }
