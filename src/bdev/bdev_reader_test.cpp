@@ -69,7 +69,9 @@ struct held_read {
     std::thread foreign;
 };
 
+/// As long as that from now on: the tests block their thread, whose clock then stands.
 task<void> sleep_well(std::uint64_t ns) {
+    co_await yield();
     result<> slept = co_await sleep_for(ns);
     EXPECT_TRUE(slept);
 }
