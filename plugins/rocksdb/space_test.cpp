@@ -11,13 +11,13 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <cstdlib>
 #include <map>
 #include <mutex>
 #include <set>
 #include <thread>
 
 #include "nacre/core/random.hpp"
+#include "test_power.hpp"
 #include "test_sides.hpp"
 
 namespace nacre::rocks {
@@ -186,11 +186,6 @@ private:
     int writes_ = 0;
 };
 
-std::uint64_t number_of(const char* variable, std::uint64_t otherwise) {
-    const char* const given = std::getenv(variable);
-    return given == nullptr ? otherwise : std::strtoull(given, nullptr, 10);
-}
-
 constexpr unsigned at_once = 8;  // they wait most of the time
 
 class trial {
@@ -225,8 +220,8 @@ private:
 };
 
 void try_devices(lack of, std::uint64_t otherwise) {
-    const std::uint64_t first = number_of("NACRE_FULL_FIRST", 1);
-    const std::uint64_t devices = number_of("NACRE_FULL_DEVICES", otherwise);
+    const std::uint64_t first = test::number_of("NACRE_FULL_FIRST", 1);
+    const std::uint64_t devices = test::number_of("NACRE_FULL_DEVICES", otherwise);
     trial all(of, first, first + devices);
     all.run();
     for (const auto& [seed, fault] : all.faults)
