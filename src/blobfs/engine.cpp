@@ -99,6 +99,7 @@ task<blobfs_status> fs_engine::status() {
 // --- Who uses a node's blob ---------------------------------------------------------------------
 
 task<result<>> fs_engine::pin(node_ptr node) {
+    if (node->erased) co_return fail(ENOENT);
     ++node->pins;
     result<> locked = co_await node->opening.lock();
     if (!locked) {
@@ -234,6 +235,10 @@ task<result<>> fs_engine::commit(node_ptr node, blob_changes changes) {
 task<result<>> fs_engine::settle() {
     while (!unsettled_.empty()) {
         node_ptr node = unsettled_.back();
+        if (node->erased) {
+            unsettled_.pop_back();
+            continue;
+        }
         result<> pinned = co_await pin(node);
         if (!pinned) co_return pinned;
         outcome<> done = co_await node->file.sync();
@@ -264,6 +269,7 @@ task<result<>> fs_engine::erase(node_ptr node) {
             std::erase(erasing_, node);
             co_return result<>();
         }
+        node->erased = true;
         outcome<> done = co_await store_.remove(static_cast<blob_id>(node->id));
         if (done || done.error().code.is(ENOENT)) break;
         if (!done.error().code.is(EBUSY)) co_return fail(done.error().code);

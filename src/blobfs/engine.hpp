@@ -47,6 +47,7 @@ struct fs_node {
     node_id replaces = node_id::none;
     std::string target;
     bool removed = false;    ///< it has no name; its blob goes when nobody uses it
+    bool erased = false;     ///< its blob goes now: the id may be another's soon
     bool unsettled = false;  ///< a change of its metadata failed: the disk may say either
     std::map<std::string, node_id, std::less<>> entries;  ///< of a directory
     std::uint32_t subdirectories = 0;

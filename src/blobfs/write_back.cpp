@@ -113,7 +113,12 @@ task<result<>> fs_engine::sync_node(node_ptr node, sync_options how) {
     if (!done) co_return done;
     blob_changes changes;
     const std::uint64_t needed = clusters_needed(*node);
-    if (how.trim && node->is_file() && needed < node->clusters) changes.clusters = needed;
+    const std::uint64_t had = node->clusters;
+    // Who writes now counts on them, and whoever comes meanwhile must not.
+    if (how.trim && node->handles == 0 && node->is_file() && needed < had) {
+        changes.clusters = needed;
+        node->clusters = needed;
+    }
     const bool attributes = how.attributes && node->attributes_changed;
     // Of a log the blocks say it, until it is put away.
     const bool says_length =
@@ -129,6 +134,7 @@ task<result<>> fs_engine::sync_node(node_ptr node, sync_options how) {
     const bool unflushed = std::exchange(node->unflushed, false);
     done = co_await commit(node, std::move(changes));  // it flushes, before and after
     if (!done) {
+        node->clusters = had;
         node->unflushed = node->unflushed || unflushed;
         co_return done;
     }
@@ -177,8 +183,9 @@ task<outcome<>> fs_engine::sync_all() {
         how.attributes = true;
         how.trim = node->handles == 0;
         result<> done = co_await sync_node(node, how);
-        if (!done && first.ok()) first = done.error();
-        if (done && !node->dirty() && !node->unflushed) dirty_nodes_.erase(node->id);
+        if (!done && first.ok() && !node->erased) first = done.error();
+        if (done && !node->dirty() && !node->unflushed && find(node->id) == node)
+            dirty_nodes_.erase(node->id);
     }
     if (first.ok()) co_return outcome<>();
     co_return fail(failure(first, "not everything could be written: " + nacre::describe(first)));
@@ -195,6 +202,7 @@ task<result<>> fs_engine::relieve(node_ptr node) {
         if (other->removed && other->handles == 0) continue;  // nobody will read it
         if (!other->log) {
             done = co_await write_back(other);
+            if (!done && other->erased) done = {};
             continue;
         }
         done = co_await other->metadata.lock();
