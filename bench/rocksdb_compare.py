@@ -37,8 +37,8 @@ BENCHMARKS = {
     "readwhilewriting": (["--benchmarks=readwhilewriting"], 0.1, True),
     "seekrandom": (["--benchmarks=seekrandom", "--seek_nexts=10"], 0.1, True),
     "compact": (["--benchmarks=compact"], 1, True),
-    "sync": (["--benchmarks=fillrandom", "--sync=true"], 0.01, False),
-    "sync4": (["--benchmarks=fillrandom", "--sync=true", "--threads=4"], 0.005, False),
+    "sync": (["--benchmarks=fillrandom", "--sync=true"], 0.05, False),
+    "sync4": (["--benchmarks=fillrandom", "--sync=true", "--threads=4"], 0.025, False),
 }
 LINE = re.compile(r"^(\w+) +: +([\d.]+) micros/op (\d+) ops/sec ([\d.]+) seconds (\d+) operations",
                   re.MULTILINE)
