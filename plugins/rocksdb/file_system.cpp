@@ -80,12 +80,6 @@ std::string normal_path(std::string_view path) {
 
 namespace {
 
-/// Write-ahead logs and manifests: appended to and synced, again and again.
-bool is_log(std::string_view path) {
-    const std::string_view name = path.substr(path.rfind('/') + 1);
-    return name.ends_with(".log") || name.starts_with("MANIFEST-");
-}
-
 /// What a database cannot go on without: its logs, and what is renamed to CURRENT.
 bool needs_reserve(std::string_view path) { return is_log(path) || path.ends_with(".dbtmp"); }
 

@@ -20,6 +20,11 @@ std::span<const std::byte> bytes_of_slice(const Slice& s) noexcept {
 
 }  // namespace
 
+bool is_log(std::string_view path) noexcept {
+    const std::string_view name = path.substr(path.rfind('/') + 1);
+    return name.ends_with(".log") || name.starts_with("MANIFEST-");
+}
+
 // --- From one end -------------------------------------------------------------------------------
 
 writable_file::writable_file(std::shared_ptr<store> of, blocking_file file, std::string name,
@@ -28,7 +33,7 @@ writable_file::writable_file(std::shared_ptr<store> of, blocking_file file, std:
       store_(std::move(of)),
       name_(std::move(name)),
       id_(file.id()),
-      data_(std::make_shared<written_file>(*store_, std::move(file), position)),
+      data_(std::make_shared<written_file>(*store_, std::move(file), position, is_log(name_))),
       direct_(options.use_direct_writes),
       allocates_(options.allow_fallocate) {
     store_->add_writer(id_, data_);

@@ -10,10 +10,14 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "written_file.hpp"
 
 namespace nacre::rocks {
+
+/// Write-ahead logs and manifests: appended to and synced, again and again.
+[[nodiscard]] bool is_log(std::string_view path) noexcept;
 
 class writable_file final : public ::rocksdb::FSWritableFile {
 public:

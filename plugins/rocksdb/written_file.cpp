@@ -6,24 +6,60 @@
 #include <utility>
 
 namespace nacre::rocks {
-namespace {
 
-struct positioned_write {
-    blobfs_file& file;
-    std::uint64_t offset;
-    std::span<const std::byte> data;
-};
+task<result<>> written_file::write(across<const positioned_write> w) {
+    result<> done = co_await w->file.write(w->offset, w->data);
+    co_return done;
+}
 
-task<result<>> write_and_sync(across<const positioned_write> w) {
+task<result<>> written_file::write_and_sync(across<const positioned_write> w) {
     result<> done = co_await w->file.write(w->offset, w->data);
     if (!done) co_return done;
     co_return co_await w->file.sync();
 }
 
-}  // namespace
+written_file::written_file(store& of, blocking_file file, std::uint64_t position,
+                           bool is_log) noexcept
+    : store_(of), is_log_(is_log), file_(std::move(file)), end_(position), at_(position) {}
 
-written_file::written_file(store& of, blocking_file file, std::uint64_t position) noexcept
-    : store_(of), file_(std::move(file)), end_(position), at_(position) {}
+// --- Behind the writer --------------------------------------------------------------------------
+
+/// As file_.write, and where it does not wait it writes a copy. Under order_, settled.
+result<> written_file::write_behind(std::uint64_t offset, std::span<const std::byte> data) {
+    if (is_log_ || data.size() < large || data.size() > behind_max)
+        return failed_or(file_.write(offset, data));
+    if (behind_memory_.empty()) {
+        result<dma_buffer> memory = dma_buffer::allocate(byte_count(behind_max));
+        if (!memory) return failed_or(file_.write(offset, data));
+        behind_memory_ = std::move(*memory);
+    }
+    const std::span<std::byte> copy = behind_memory_.writable_unchecked().first(data.size());
+    std::memcpy(copy.data(), data.data(), data.size());
+    gathered_.fetch_add(data.size(), std::memory_order_acq_rel);
+    behind_.emplace(positioned_write{file_.file(), offset, copy});
+    start_behind();
+    return {};
+}
+
+void written_file::start_behind() {
+    under_way_.emplace(
+        store_.next_thread().spawn(&written_file::write, across<const positioned_write>(*behind_)));
+}
+
+/// What goes on behind has been written. What there was no space for is tried again by the next.
+result<> written_file::settle() {
+    if (failed_.failed()) return fail(failed_);
+    if (!behind_) return {};
+    if (!under_way_) start_behind();
+    result<> done = under_way_->wait();
+    under_way_.reset();
+    if (!done && done.error().is(ENOSPC)) return done;
+    gathered_.fetch_sub(behind_->data.size(), std::memory_order_acq_rel);
+    behind_.reset();
+    return failed_or(done);
+}
+
+// --- What is gathered ---------------------------------------------------------------------------
 
 /// Of a write that there is no space for nothing was done: it may be tried again.
 result<> written_file::failed_or(result<> r) noexcept {
@@ -68,7 +104,7 @@ result<> written_file::put(std::span<const std::byte> data, bool sync) {
 
 /// What is gathered. Under order_.
 result<> written_file::hand_over(bool sync) {
-    if (failed_.failed()) return fail(failed_);
+    if (result<> done = settle(); !done) return done;
     if (leaving_.size != 0)  // there was no space for it
         if (result<> done = put_leaving(false); !done) return done;
     {
@@ -93,7 +129,8 @@ result<> written_file::append(std::span<const std::byte> data) {
         const std::lock_guard guard(order_);
         if (result<> done = hand_over(false); !done) return done;
         if (!gathers) {
-            if (result<> done = put(data, false); !done) return done;
+            if (result<> done = write_behind(at_, data); !done) return done;
+            at_ += data.size();
         } else if (!gather(data)) {
             return fail(EBUSY);  // two threads append
         }
@@ -104,9 +141,8 @@ result<> written_file::append(std::span<const std::byte> data) {
 
 result<> written_file::write_at(std::uint64_t offset, std::span<const std::byte> data) {
     const std::lock_guard guard(order_);
-    if (failed_.failed()) return fail(failed_);
-    result<> done = file_.write(offset, data);
-    if (!done) return failed_or(done);
+    if (result<> done = settle(); !done) return done;
+    if (result<> done = write_behind(offset, data); !done) return done;
     at_ = offset + data.size();
     end_.store(at_, std::memory_order_release);
     return {};
@@ -136,6 +172,7 @@ result<> written_file::truncate(std::uint64_t length) {
 
 result<> written_file::allocate(std::uint64_t length) {
     const std::lock_guard guard(order_);
+    if (result<> done = settle(); !done) return done;
     result<> done = file_.allocate(length);
     if (done) allocated_ = std::max(allocated_, length);
     return done;
