@@ -91,9 +91,12 @@ bool file_bdev::read_directly(lba first, std::span<std::byte> into) noexcept {
 }
 
 result<> file_bdev::write_directly(lba first, std::span<const std::byte> from) noexcept {
+    const std::size_t all = from.size();
     std::uint64_t offset = first.value() * block_size().value();
     while (!from.empty()) {
         const result<std::size_t> n = file_.outside->write_file_durably(file_.fd, offset, from);
+        if (!n && from.size() != all) return fail(EIO);  // in part
+        if (!n && n.error().is(EOPNOTSUPP)) return fail(EAGAIN);
         if (!n) return fail(n.error());
         if (*n == 0 || *n % file_.offset_alignment != 0) return fail(EIO);
         offset += *n;

@@ -151,6 +151,7 @@ result<> written_file::write_at(std::uint64_t offset, std::span<const std::byte>
 result<> written_file::drain() {
     if (!has_gathered()) return {};
     const std::lock_guard guard(order_);
+    if (!file_.is_open()) return failed_.failed() ? fail(failed_) : result<>();
     return hand_over(false);
 }
 
@@ -178,12 +179,24 @@ result<> written_file::allocate(std::uint64_t length) {
     return done;
 }
 
+/// What could not be written is lost with the file's end. Under order_.
+void written_file::forget(error why) noexcept {
+    failed_ = why;
+    broken_.store(true, std::memory_order_release);
+    behind_.reset();
+    leaving_.size = 0;
+    const std::lock_guard guard(filling_mutex_);
+    filling_.size = 0;
+    gathered_.store(0, std::memory_order_release);
+}
+
 result<> written_file::close() {
     const std::lock_guard guard(order_);
     if (!file_.is_open()) return {};
     result<> done = hand_over(false);
     if (done && allocated_ > file_.length()) done = file_.truncate(file_.length());
     result<> closed = file_.close();
+    if (!done) forget(done.error());
     return done ? closed : done;
 }
 

@@ -69,6 +69,7 @@ private:
     [[nodiscard]] bool gather(std::span<const std::byte> data);
     [[nodiscard]] result<> write_behind(std::uint64_t offset, std::span<const std::byte> data);
     void start_behind();
+    void forget(error why) noexcept;
     [[nodiscard]] result<> settle();
     [[nodiscard]] result<> hand_over(bool sync);
     [[nodiscard]] result<> put_leaving(bool sync);

@@ -129,8 +129,14 @@ void bdev::judge_direct() noexcept {
 
 task<result<>> bdev::direct_left(bool readers_too) {
     constexpr std::uint64_t look_again_ns = 20'000;
-    while ((writers_ != nullptr && !writers_->empty()) ||
-           (readers_too && readers_ != nullptr && !readers_->empty())) {
+    direct_gate* writers = nullptr;  // those made from now on are shut
+    direct_gate* readers = nullptr;
+    {
+        const std::lock_guard guard(mutex_);
+        writers = writers_.get();
+        if (readers_too) readers = readers_.get();
+    }
+    while ((writers != nullptr && !writers->empty()) || (readers != nullptr && !readers->empty())) {
         result<> slept = co_await sleep_for(look_again_ns);
         if (!slept) co_await yield();  // asked to stop, but they cannot be left
     }

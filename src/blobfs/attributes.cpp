@@ -24,6 +24,8 @@ task<result<node_status>> fs_engine::change(node_id id, attribute_changes c) {
     result<> ok = check_writable();
     if (!ok) co_return fail(ok.error());
     if (compatible_ && (c.mode || c.uid || c.gid)) co_return fail(ENOTSUP);
+    if (node->tail.is_lent()) ok = co_await end_tail(*node);
+    if (!ok) co_return fail(ok.error());
     node_attributes& a = node->attributes;
     if (c.mode) a.mode = (a.mode & S_IFMT) | (*c.mode & 07777);
     if (c.uid) a.uid = *c.uid;

@@ -240,6 +240,7 @@ private:
 
     // load.cpp
     [[nodiscard]] task<outcome<>> load_node(blob_id id);
+    [[nodiscard]] task<outcome<>> flush_recovered();
     void place_nodes();
     void place(const node_ptr& node, fs_format::node_name name);
     void find_circles();

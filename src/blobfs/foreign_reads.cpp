@@ -127,7 +127,7 @@ std::optional<std::size_t> read_here(const node_ptr& of, std::uint64_t offset,
     const bool sequential = !direct && reads_on(of, offset, n);
     if (!direct && node.pages.copy_out(offset, into.first(n))) {
         // A truncate meanwhile has left zeros that the file never had.
-        if (node.length.load(std::memory_order_acquire) < offset + n) return std::nullopt;
+        if (node.changes.load(std::memory_order_acquire) != changes) return std::nullopt;
         return n;
     }
     if (changes % 2 != 0 || !node.plain.load(std::memory_order_relaxed)) return std::nullopt;

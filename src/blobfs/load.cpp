@@ -73,7 +73,11 @@ task<outcome<>> fs_engine::load(blobfs_load_options options) {
     place_nodes();
     if (s.recovered) {  // what was set aside for growth
         for (auto& [id, node] : nodes_)
-            if (node->clusters > clusters_needed(*node) && !compatible_) dirty_nodes_[id] = node;
+            if (node->clusters > clusters_needed(*node) && !compatible_ &&
+                !node->unreadable.failed())
+                dirty_nodes_[id] = node;
+        outcome<> flushed = co_await flush_recovered();
+        if (!flushed) co_return flushed;
     }
     for (auto& [id, node] : nodes_)
         if (node->log && node->dirty()) dirty_nodes_[id] = node;
@@ -127,13 +131,30 @@ task<outcome<>> fs_engine::load_node(blob_id id) {
     node->log->committed = record->length;
     result<> found = co_await recover_log(node);
     if (found) co_return outcome<>();
-    if (!found.error().is(EIO)) co_return fail(failure(found.error()));
-    node->unreadable = found.error();
+    const error why = found.error();
+    if (why.is(ENOMEM) || why.is(ECANCELED) || why.is(ENODEV)) co_return fail(failure(why));
+    node->unreadable = why;
+    // Nobody knows how long it is.
+    node->length.store(record->length, std::memory_order_relaxed);
+    node->durable_length = node->log->written = node->log->end = record->length;
     std::string what = fmt::format(
         "blob {}: the end of this log cannot be read, so nobody can open it; it can be removed: {}",
-        to_string(id), nacre::describe(found.error()));
+        to_string(id), nacre::describe(why));
     log::warning("blobfs", what);
     findings_.push_back(std::move(what));
+    co_return outcome<>();
+}
+
+/// What an earlier life has written and not flushed is in the device's cache perhaps: a sync in
+/// this one, which finds nothing to write, promises it, too.
+task<outcome<>> fs_engine::flush_recovered() {
+    if (read_only_) co_return outcome<>();
+    for (auto& [id, node] : nodes_) {
+        if (id == node_id::none) continue;
+        result<> done = co_await flush_device(node_crossing(node));
+        if (!done) co_return fail(failure(done.error()));
+        break;
+    }
     co_return outcome<>();
 }
 

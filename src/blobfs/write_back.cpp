@@ -108,6 +108,11 @@ task<result<>> fs_engine::sync_node(node_ptr node, sync_options how) {
     result<> done;
     if (node->tail.is_lent()) done = co_await end_tail(*node);
     if (!done) co_return done;
+    if (node->unreadable.failed()) {  // its length and its clusters stay as they are
+        blob_changes none;
+        if (how.attributes && node->attributes_changed) done = co_await commit(node, none);
+        co_return done;
+    }
     const std::uint64_t length = node->length.load(std::memory_order_relaxed);
     done = co_await write_back(node);
     if (!done) co_return done;
