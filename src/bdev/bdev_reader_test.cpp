@@ -136,7 +136,7 @@ struct held_write {
     }
     ~held_write() { foreign.join(); }
     waiting_bdev& device;
-    alignas(block) std::array<std::byte, block> bytes{};
+    std::array<std::byte, block> bytes{};
     std::atomic<bool> done{false};
     std::atomic<bool> left{false};
     std::thread foreign;

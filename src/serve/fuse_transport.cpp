@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <sys/uio.h>
 
+#include <algorithm>
+
 #include "nacre/core/bytes.hpp"
 #include "nacre/runtime/sleep.hpp"
 
@@ -288,7 +290,8 @@ task<result<>> notify(int fd, fuse_notify_code what, std::span<const std::byte> 
     h.error = what;
     std::memcpy(message.data(), &h, sizeof h);
     std::memcpy(message.data() + sizeof h, structure.data(), structure.size());
-    std::memcpy(message.data() + sizeof h + structure.size(), name.data(), name.size());
+    std::ranges::copy(std::as_bytes(std::span(name)),
+                      message.begin() + static_cast<std::ptrdiff_t>(sizeof h + structure.size()));
     device_io io(fd);
     io.write(message.data(), message.size(), true);
     const std::int32_t n = co_await io.carry_out();
