@@ -424,7 +424,11 @@ public:
     }
     bool wait_until_full() { return wait(&space_watch::full_, 60); }
     /// Or for a second, after which one may look again.
-    void wait_for_recovery() { (void)wait(&space_watch::recovered_, 1); }
+    void wait_for_recovery() {
+        (void)wait(&space_watch::recovered_, 1);
+        const std::lock_guard guard(mutex_);
+        recovered_ = false;  // one that ended, perhaps without success, is no answer the next time
+    }
 
 private:
     void note(bool space_watch::* what) {
