@@ -70,6 +70,19 @@ file_open_options as_log() {
     return how;
 }
 
+struct new_log {
+    blobfs fs;
+    blobfs_file file;
+};
+
+task<outcome<new_log>> make_log(bdev_registry& registry) {
+    outcome<blobfs> fs = co_await make_fs(registry);
+    if (!fs) co_return fail(std::move(fs.error()));
+    outcome<blobfs_file> file = co_await fs->open("/log", as_log());
+    if (!file) co_return fail(std::move(file.error()));
+    co_return new_log{std::move(*fs), std::move(*file)};
+}
+
 std::string pattern(std::size_t n, unsigned seed) {
     std::string text(n, '\0');
     const std::size_t period = std::min<std::size_t>(n, 26);
@@ -90,36 +103,34 @@ task<counts> counts_of(bdev_registry& registry) {
 }
 
 task<void> check_cost(bdev_registry& registry) {
-    outcome<blobfs> fs = co_await make_fs(registry);
-    EXPECT_TRUE(fs) << fs.error().message;
-    if (!fs) co_return;
-    outcome<blobfs_file> file = co_await fs->open("/log", as_log());
-    EXPECT_TRUE(file);
-    if (!file) co_return;
-    result<> done = co_await file->allocate(1 << 20);
+    outcome<new_log> made = co_await make_log(registry);
+    EXPECT_TRUE(made) << made.error().message;
+    if (!made) co_return;
+    auto& [fs, file] = *made;
+    result<> done = co_await file.allocate(1 << 20);
     EXPECT_TRUE(done);
     std::string all;
     for (unsigned i = 0; i < 100; ++i) {
         const std::string piece = pattern(1 + i * 97, i);
-        done = co_await file->append(bytes_of(piece));
+        done = co_await file.append(bytes_of(piece));
         EXPECT_TRUE(done);
         all += piece;
         const counts before = co_await counts_of(registry);
-        done = co_await file->sync();
+        done = co_await file.sync();
         EXPECT_TRUE(done);
         const counts after = co_await counts_of(registry);
         EXPECT_EQ(after.writes - before.writes, 1U) << i;
         EXPECT_EQ(after.flushes - before.flushes, 1U) << i;
     }
-    done = co_await file->drop_cache();
+    done = co_await file.drop_cache();
     EXPECT_TRUE(done);
-    outcome<std::string> text = co_await contents(*fs, "/log");
+    outcome<std::string> text = co_await contents(fs, "/log");
     EXPECT_TRUE(text.value_or("?") == all);
-    done = co_await file->close();
+    done = co_await file.close();
     EXPECT_TRUE(done);
-    outcome<node_status> s = co_await fs->stat("/log");
+    outcome<node_status> s = co_await fs.stat("/log");
     EXPECT_TRUE(s && s->log);
-    outcome<> gone = co_await fs->unload();
+    outcome<> gone = co_await fs.unload();
     EXPECT_TRUE(gone);
     outcome<blobfs> again = co_await load_fs(registry);
     EXPECT_TRUE(again);
@@ -132,47 +143,45 @@ task<void> check_cost(bdev_registry& registry) {
 TEST(blobfs_log, a_synced_append_is_one_write_and_one_flush) { simulate(&check_cost); }
 
 task<void> check_any_write(bdev_registry& registry) {
-    outcome<blobfs> fs = co_await make_fs(registry);
-    EXPECT_TRUE(fs) << fs.error().message;
-    if (!fs) co_return;
-    fs->set_cache_size(1 << 20);
-    outcome<blobfs_file> file = co_await fs->open("/log", as_log());
-    EXPECT_TRUE(file);
-    if (!file) co_return;
+    outcome<new_log> made = co_await make_log(registry);
+    EXPECT_TRUE(made) << made.error().message;
+    if (!made) co_return;
+    auto& [fs, file] = *made;
+    fs.set_cache_size(1 << 20);
     std::string all = pattern(3 << 20, 1);  // more than the cache holds, at once
-    result<> done = co_await file->append(bytes_of(all));
+    result<> done = co_await file.append(bytes_of(all));
     EXPECT_TRUE(done);
     const std::string over = pattern(10'000, 2);
     for (const std::size_t at : {0U, 4071U, 8144U, 100'000U, 3'000'000U}) {
         all.replace(at, over.size(), over);
-        done = co_await file->write(at, bytes_of(over));
+        done = co_await file.write(at, bytes_of(over));
         EXPECT_TRUE(done);
-        done = co_await file->drop_cache();
+        done = co_await file.drop_cache();
         EXPECT_TRUE(done);
     }
     all.resize(all.size() + 500'000);  // a gap
     all += over;
-    done = co_await file->write(all.size() - over.size(), bytes_of(over));
+    done = co_await file.write(all.size() - over.size(), bytes_of(over));
     EXPECT_TRUE(done);
-    done = co_await file->sync();
+    done = co_await file.sync();
     EXPECT_TRUE(done);
-    done = co_await file->drop_cache();
+    done = co_await file.drop_cache();
     EXPECT_TRUE(done);
-    outcome<std::string> text = co_await contents(*fs, "/log");
+    outcome<std::string> text = co_await contents(fs, "/log");
     EXPECT_TRUE(text.value_or("?") == all);
     all.resize(123'456);
-    done = co_await file->truncate(all.size());
+    done = co_await file.truncate(all.size());
     EXPECT_TRUE(done);
     all.resize(200'000);
-    done = co_await file->truncate(all.size());
+    done = co_await file.truncate(all.size());
     EXPECT_TRUE(done);
-    done = co_await file->drop_cache();
+    done = co_await file.drop_cache();
     EXPECT_TRUE(done);
-    text = co_await contents(*fs, "/log");
+    text = co_await contents(fs, "/log");
     EXPECT_TRUE(text.value_or("?") == all);
-    done = co_await file->close();
+    done = co_await file.close();
     EXPECT_TRUE(done);
-    outcome<> gone = co_await fs->unload();
+    outcome<> gone = co_await fs.unload();
     EXPECT_TRUE(gone);
 }
 TEST(blobfs_log, may_be_written_anywhere_like_any_file) { simulate(&check_any_write); }
@@ -291,33 +300,31 @@ task<result<>> disturb(blobfs_file& file, const bool& ended) {
 }
 
 task<void> check_pieces(bdev_registry& registry) {
-    outcome<blobfs> fs = co_await make_fs(registry);
-    EXPECT_TRUE(fs) << fs.error().message;
-    if (!fs) co_return;
-    fs->set_cache_size(1 << 20);
-    outcome<blobfs_file> file = co_await fs->open("/log", as_log());
-    EXPECT_TRUE(file);
-    if (!file) co_return;
+    outcome<new_log> made = co_await make_log(registry);
+    EXPECT_TRUE(made) << made.error().message;
+    if (!made) co_return;
+    auto& [fs, file] = *made;
+    fs.set_cache_size(1 << 20);
     std::string all = pattern(100, 3);
-    result<> done = co_await file->append(bytes_of(all));
+    result<> done = co_await file.append(bytes_of(all));
     EXPECT_TRUE(done);
     bool ended = false;
     scope beside;
-    beside.spawn(disturb(*file, ended));
+    beside.spawn(disturb(file, ended));
     for (unsigned i = 0; i < 3; ++i) {
         const std::string large = pattern(3 << 20, i);
-        done = co_await file->append(bytes_of(large));
+        done = co_await file.append(bytes_of(large));
         EXPECT_TRUE(done);
         all += large;
     }
     ended = true;
     done = co_await beside.join();
     EXPECT_TRUE(done);
-    outcome<std::string> text = co_await contents(*fs, "/log");
+    outcome<std::string> text = co_await contents(fs, "/log");
     EXPECT_TRUE(text.value_or("?") == all);
-    done = co_await file->close();
+    done = co_await file.close();
     EXPECT_TRUE(done);
-    outcome<> gone = co_await fs->unload();
+    outcome<> gone = co_await fs.unload();
     EXPECT_TRUE(gone);
 }
 TEST(blobfs_log, a_large_append_is_whole_whoever_syncs_it_meanwhile) { simulate(&check_pieces); }
@@ -331,31 +338,29 @@ public:
 private:
     void prepare(sim::world& w) override { w.make_file("/disk", 32 << 20); }
     task<void> work(bdev_registry& registry) override {
-        outcome<blobfs> fs = co_await make_fs(registry);
-        EXPECT_TRUE(fs) << fs.error().message;
-        if (!fs) co_return;
-        fs->set_cache_size(1 << 20);
-        outcome<blobfs_file> file = co_await fs->open("/log", as_log());
-        EXPECT_TRUE(file);
-        if (!file) co_return;
-        result<> done = co_await file->allocate(8 << 20);
+        outcome<new_log> made = co_await make_log(registry);
+        EXPECT_TRUE(made) << made.error().message;
+        if (!made) co_return;
+        auto& [fs, file] = *made;
+        fs.set_cache_size(1 << 20);
+        result<> done = co_await file.allocate(8 << 20);
         EXPECT_TRUE(done);
-        done = co_await file->append(bytes_of(kept_));
+        done = co_await file.append(bytes_of(kept_));
         EXPECT_TRUE(done);
-        done = co_await file->sync();
+        done = co_await file.sync();
         EXPECT_TRUE(done);
         const std::string large = pattern(4 << 20, 2);  // more than the cache holds
         w_->fail_operation(4);
-        done = co_await file->append(bytes_of(large));
+        done = co_await file.append(bytes_of(large));
         failed = !done;
-        EXPECT_EQ(file->length(), kept_.size());
+        EXPECT_EQ(file.length(), kept_.size());
         if (!closes_) {
-            done = co_await file->sync();
+            done = co_await file.sync();
             EXPECT_TRUE(done);
             w_->cut_power();
         }
-        done = co_await file->close();
-        outcome<> gone = co_await fs->unload();
+        done = co_await file.close();
+        outcome<> gone = co_await fs.unload();
         EXPECT_TRUE(gone || !closes_);
     }
     task<void> look(bdev_registry& registry) override {
@@ -384,66 +389,6 @@ TEST(blobfs_log, nothing_of_an_append_that_failed_comes_back) {
         log::silence(false);
         EXPECT_TRUE(done) << done.error().message;
         EXPECT_TRUE(scenario.failed);
-    }
-}
-
-/// Pages behind one that is dirty are written already when the log gets another nonce: a sync
-/// covers them, too.
-class mixed_nonces final : public sim::bdev_scenario {
-private:
-    void prepare(sim::world& w) override { w.make_file("/disk", 32 << 20); }
-    task<void> work(bdev_registry& registry) override {
-        outcome<blobfs> fs = co_await make_fs(registry);
-        EXPECT_TRUE(fs) << fs.error().message;
-        if (!fs) co_return;
-        fs->set_cache_size(1 << 20);
-        outcome<blobfs_file> file = co_await fs->open("/log", as_log());
-        EXPECT_TRUE(file);
-        if (!file) co_return;
-        result<> done = co_await file->allocate(8 << 20);
-        EXPECT_TRUE(done);
-        done = co_await file->append(bytes_of(all_));  // most of it goes to the disk at once
-        EXPECT_TRUE(done);
-        done = co_await file->write(0, bytes_of("Z"));
-        EXPECT_TRUE(done);
-        all_[0] = 'Z';
-        w_->fail_operation(1);
-        const std::string large = pattern(4 << 20, 2);
-        done = co_await file->append(bytes_of(large));
-        EXPECT_FALSE(done);
-        done = co_await file->sync();
-        EXPECT_TRUE(done);
-        w_->cut_power();
-        done = co_await file->close();
-        outcome<> gone = co_await fs->unload();
-        (void)gone;
-    }
-    task<void> look(bdev_registry& registry) override {
-        outcome<blobfs> fs = co_await load_fs(registry);
-        EXPECT_TRUE(fs) << fs.error().message;
-        if (!fs) co_return;
-        outcome<std::string> found = co_await contents(*fs, "/log");
-        EXPECT_TRUE(found);
-        EXPECT_EQ(found.value_or("").size(), all_.size());
-        EXPECT_TRUE(found.value_or("?") == all_);
-        outcome<> gone = co_await fs->unload();
-        EXPECT_TRUE(gone);
-    }
-    std::string all_ = pattern(2 << 20, 1);
-};
-
-TEST(blobfs_log, a_sync_covers_what_was_written_before_a_failure) {
-    for (std::uint64_t seed = 1; seed <= 10; ++seed) {
-        sim::world_options o;
-        o.atomic_bytes = 4096;
-        sim::world w(seed, o);
-        mixed_nonces scenario;
-        log::silence(true);
-        outcome<> done = scenario.run(w);
-        w.restart();
-        if (done) done = scenario.verify(w);
-        log::silence(false);
-        EXPECT_TRUE(done) << done.error().message;
     }
 }
 
@@ -522,19 +467,17 @@ public:
 private:
     void prepare(sim::world& w) override { w.make_file("/disk", 32 << 20); }
     task<void> work(bdev_registry& registry) override {
-        outcome<blobfs> fs = co_await make_fs(registry);
-        EXPECT_TRUE(fs) << fs.error().message;
-        if (!fs) co_return;
-        outcome<blobfs_file> file = co_await fs->open("/log", as_log());
-        EXPECT_TRUE(file);
-        if (!file) co_return;
-        result<> done = co_await file->append(bytes_of(text_));
+        outcome<new_log> made = co_await make_log(registry);
+        EXPECT_TRUE(made) << made.error().message;
+        if (!made) co_return;
+        auto& [fs, file] = *made;
+        result<> done = co_await file.append(bytes_of(text_));
         EXPECT_TRUE(done);
-        done = co_await file->sync();
+        done = co_await file.sync();
         EXPECT_TRUE(done);
         w_->cut_power();
-        done = co_await file->close();
-        outcome<> gone = co_await fs->unload();
+        done = co_await file.close();
+        outcome<> gone = co_await fs.unload();
         (void)gone;
     }
     task<void> look(bdev_registry& registry) override {
