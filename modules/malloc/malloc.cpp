@@ -81,7 +81,7 @@ public:
     }
     bool prepare_direct_reads() override {
         const std::lock_guard guard(mutex_);
-        directly_ = true;
+        others_ = true;
         return true;
     }
     bool prepare_direct_writes() override { return prepare_direct_reads(); }
@@ -112,7 +112,7 @@ private:
     spin_shared_lock lock_;
     std::mutex mutex_;              // guards what follows; not on the path of plain ops
     std::vector<thread*> threads_;  // that have channels
-    bool directly_ = false;         // by others, too, which share the lock
+    bool others_ = false;           // who read and write directly, and share the lock
 };
 
 // --- Channel ------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ void malloc_channel::compare_and_write_now(io_op& op) noexcept {
     }
     {
         const std::lock_guard guard(device_.mutex_);  // no channel appears meanwhile
-        if (device_.threads_.size() == 1 && !device_.directly_) {
+        if (device_.threads_.size() == 1 && !device_.others_) {
             carry_out();
             return;
         }
