@@ -35,6 +35,26 @@ private:
 
 }  // namespace
 
+// --- Who may look at the data, and change them --------------------------------------------------
+
+/// Alone with the data, whose end nobody else has.
+task<result<>> fs_engine::own_data(fs_node& node) {
+    result<> locked = co_await node.data.lock();
+    if (!locked || !node.tail.is_lent()) co_return locked;
+    locked = co_await end_tail(node);
+    if (!locked) node.data.unlock();
+    co_return locked;
+}
+
+/// Beside others who look at them.
+task<result<>> fs_engine::share_data(fs_node& node) {
+    result<> locked = co_await node.data.lock_shared();
+    if (!locked || !node.tail.is_lent()) co_return locked;
+    locked = co_await end_tail(node);
+    if (!locked) node.data.unlock_shared();
+    co_return locked;
+}
+
 // --- Chunks -------------------------------------------------------------------------------------
 
 result<> fs_engine::pin_chunks(fs_node& node, std::uint64_t first, std::uint64_t end) {
@@ -198,13 +218,9 @@ task<result<>> fs_engine::cut_cache(node_ptr node, std::uint64_t length) {
 task<result<std::size_t>> fs_engine::read(node_crossing of, std::uint64_t offset, byte_span into,
                                           bool direct) {
     const node_ptr node = std::move(of.node);
-    result<> locked = co_await node->data.lock_shared();
+    result<> locked = co_await share_data(*node);
     if (!locked) co_return fail(locked.error());
     const shared_guard guard(node->data);
-    if (node->tail.is_lent()) {
-        result<> ended = co_await end_tail(*node);
-        if (!ended) co_return fail(ended.error());
-    }
     const std::uint64_t length = node->length.load(std::memory_order_relaxed);
     if (offset >= length) co_return 0;
     const std::uint64_t end = std::min<std::uint64_t>(length, offset + into.bytes.size());
@@ -269,12 +285,11 @@ void fs_engine::read_ahead(const node_ptr& node, std::uint64_t offset, std::uint
 task<result<>> fs_engine::read_ahead_task(node_ptr node, std::uint64_t first, std::uint64_t end) {
     result<> pinned = co_await pin(node);
     if (!pinned) co_return result<>();
-    result<> locked = co_await node->data.lock_shared();
+    result<> locked = co_await share_data(*node);
     if (locked) {
         end = std::min(end, divide_up(node->length.load(std::memory_order_relaxed), page_bytes));
         result<> held = fail(ERANGE);
-        if (node->tail.is_lent()) locked = co_await end_tail(*node);
-        if (locked && first < end) held = pin_chunks(*node, first, end);
+        if (first < end) held = pin_chunks(*node, first, end);
         if (held) {
             result<> loaded = co_await load_pages(node, first, end);
             (void)loaded;  // whoever reads it finds out
@@ -308,11 +323,9 @@ task<result<>> fs_engine::write(node_crossing of, std::uint64_t offset, const_by
     result<> ok = check_writable();
     if (!ok) co_return ok;
     {
-        result<> locked = co_await node->data.lock();
-        if (!locked) co_return locked;
-        const unlock_guard guard(node->data);
-        if (node->tail.is_lent()) ok = co_await end_tail(*node);
+        ok = co_await own_data(*node);
         if (!ok) co_return ok;
+        const unlock_guard guard(node->data);
         if (offset == UINT64_MAX) offset = node->length.load(std::memory_order_relaxed);
         ok = co_await write_locked(node, offset, from.bytes, how);
     }
@@ -477,11 +490,9 @@ task<result<>> fs_engine::zero(node_crossing of, std::uint64_t offset, std::uint
     const node_ptr node = std::move(of.node);
     result<> ok = check_writable();
     if (!ok) co_return ok;
-    result<> locked = co_await node->data.lock();
-    if (!locked) co_return locked;
-    const unlock_guard guard(node->data);
-    if (node->tail.is_lent()) ok = co_await end_tail(*node);
+    ok = co_await own_data(*node);
     if (!ok) co_return ok;
+    const unlock_guard guard(node->data);
     const std::uint64_t length = node->length.load(std::memory_order_relaxed);
     if (offset >= length) co_return ok;
     const node_change changing(*node);
@@ -496,11 +507,9 @@ task<result<>> fs_engine::truncate(node_crossing of, std::uint64_t length) {
     result<> ok = check_writable();
     if (!ok) co_return ok;
     if (length > length_max) co_return fail(EFBIG);
-    result<> locked = co_await node->data.lock();
-    if (!locked) co_return locked;
-    const unlock_guard guard(node->data);
-    if (node->tail.is_lent()) ok = co_await end_tail(*node);
+    ok = co_await own_data(*node);
     if (!ok) co_return ok;
+    const unlock_guard guard(node->data);
     const std::uint64_t old = node->length.load(std::memory_order_relaxed);
     if (length < old) {
         cut_options how;
@@ -582,11 +591,9 @@ task<result<>> fs_engine::shorten(node_ptr node, cut_options how) {
 
 /// As an open with `truncate` asks for it.
 task<result<>> fs_engine::empty(node_ptr node, file_open_options how) {
-    result<> locked = co_await node->data.lock();
+    result<> locked = co_await own_data(*node);
     if (!locked) co_return locked;
     const unlock_guard guard(node->data);
-    if (node->tail.is_lent()) locked = co_await end_tail(*node);
-    if (!locked) co_return locked;
     const bool as_log = how.log && !compatible_;
     if (node->length.load(std::memory_order_relaxed) == 0 && node->log.has_value() == as_log &&
         (how.keep_space || node->clusters == clusters_for(*node, 0)))
@@ -603,11 +610,10 @@ task<result<>> fs_engine::allocate(node_crossing of, std::uint64_t length) {
     result<> ok = check_writable();
     if (!ok) co_return ok;
     if (length > length_max) co_return fail(EFBIG);
-    result<> locked = co_await node->data.lock();
-    if (!locked) co_return locked;
+    ok = co_await own_data(*node);
+    if (!ok) co_return ok;
     const unlock_guard guard(node->data);
-    if (node->tail.is_lent()) ok = co_await end_tail(*node);
-    if (ok) ok = co_await grow(node, length);
+    ok = co_await grow(node, length);
     if (ok) note_dirty(node);  // given back, if nothing comes of it
     co_return ok;
 }

@@ -182,15 +182,11 @@ void fs_engine::leave(node_crossing of) {
 void fs_engine::drop_handle(const node_ptr& node) {
     --node->handles;
     --open_files_;
-    if (node->handles == 0) node->uses_reserve = false;
-    if (log_tail::state tail; node->handles == 0 && node->tail.is_lent()) {
-        // Nobody is left who could append.
-        while (!node->tail.take_back(tail)) {
-        }
-        join_tail(*node, tail);
-    }
+    const bool last = node->handles == 0;
+    if (last) node->uses_reserve = false;
+    if (last && node->tail.is_lent()) join_tail(*node, node->tail.take_back());
     // What was written goes to the store in time; see flush_later.
-    const bool surplus = node->handles == 0 && node->clusters > clusters_needed(*node);
+    const bool surplus = last && node->clusters > clusters_needed(*node);
     if (!read_only_ && (node->dirty() || surplus)) note_dirty(node);
     unpin(*node);
 }
@@ -285,8 +281,6 @@ task<result<>> fs_engine::erase(node_ptr node) {
 
 task<outcome<>> fs_engine::unload() {
     while (leaving.load(std::memory_order_relaxed) != 0) co_await yield();
-    if (open_files_ != 0)
-        co_return fail(EBUSY, fmt::format("{} files are open: close them first", open_files_));
     result<> locked = co_await names_.lock();
     if (!locked) co_return fail(failure(locked.error()));
     unloading_ = open_files_ == 0;  // nobody is let in from here on

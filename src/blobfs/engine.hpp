@@ -284,6 +284,8 @@ private:
     [[nodiscard]] task<result<>> grow(node_ptr node, std::uint64_t length);
 
     // data.cpp
+    [[nodiscard]] static task<result<>> own_data(fs_node& node);
+    [[nodiscard]] static task<result<>> share_data(fs_node& node);
     [[nodiscard]] task<result<>> read_pages(node_ptr node, std::uint64_t offset,
                                             std::span<std::byte> into);
     [[nodiscard]] task<result<>> write_locked(node_ptr node, std::uint64_t offset,

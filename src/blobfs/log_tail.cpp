@@ -31,16 +31,27 @@ void log_tail::lend(state now, dma_buffer memory, bdev_writer writer) {
     wanted_.store(false, std::memory_order_release);
 }
 
-bool log_tail::take_back(state& into) {
-    wanted_.store(true, std::memory_order_relaxed);
-    const std::unique_lock guard(lock_, std::try_to_lock);
-    if (!guard.owns_lock()) return false;
+/// Under the lock.
+log_tail::state log_tail::close() {
     open_ = false;
     lent_ = false;
-    into = state_;
     memory_ = {};
     writer_ = {};
-    return true;
+    state_.appended_ns = appended_ns();
+    return state_;
+}
+
+std::optional<log_tail::state> log_tail::try_take_back() {
+    wanted_.store(true, std::memory_order_relaxed);
+    const std::unique_lock guard(lock_, std::try_to_lock);
+    if (!guard.owns_lock()) return std::nullopt;
+    return close();
+}
+
+log_tail::state log_tail::take_back() {
+    wanted_.store(true, std::memory_order_relaxed);
+    const std::lock_guard guard(lock_);
+    return close();
 }
 
 bool log_tail::append(fs_node& node, std::span<const std::byte> data) {
@@ -75,8 +86,7 @@ bool log_tail::append(fs_node& node, std::span<const std::byte> data) {
     if (last != 0 && last < blocks)
         std::memcpy(memory.data(), memory.data() + last * log_block_bytes, log_block_bytes);
     state_.length = end;
-    state_.appended_ns = node.engine.now_ns();
-    appended_ns_.store(state_.appended_ns, std::memory_order_relaxed);
+    appended_ns_.store(node.engine.now_ns(), std::memory_order_relaxed);
     node.length.store(end, std::memory_order_release);
     return true;
 }
@@ -97,9 +107,8 @@ void fs_engine::join_tail(fs_node& node, const log_tail::state& tail) noexcept {
 task<result<>> fs_engine::end_tail(fs_node& node) {
     constexpr std::uint64_t look_again_ns = 20'000;
     while (node.tail.is_lent()) {
-        log_tail::state tail;
-        if (node.tail.take_back(tail)) {
-            join_tail(node, tail);
+        if (const auto tail = node.tail.try_take_back()) {
+            join_tail(node, *tail);
             break;
         }
         result<> slept = co_await sleep_for(look_again_ns);

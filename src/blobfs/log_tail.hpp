@@ -16,6 +16,7 @@
 #include <atomic>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <span>
 
 #include "nacre/bdev/bdev_reader.hpp"
@@ -48,14 +49,17 @@ public:
     [[nodiscard]] bool is_lent() const noexcept { return lent_; }
     /// `memory`: memory_bytes(); its first block begins with what the last block of the log holds.
     void lend(state now, dma_buffer memory, bdev_writer writer);
-    /// False: a foreign thread is at work, and will have left soon; none comes any more.
-    [[nodiscard]] bool take_back(state& into);
+    /// None: a foreign thread is at work, and will have left soon; no other comes.
+    [[nodiscard]] std::optional<state> try_take_back();
+    /// Where nobody can be at work.
+    [[nodiscard]] state take_back();
     /// Wall clock, of the last append while it is lent.
     [[nodiscard]] std::int64_t appended_ns() const noexcept {
         return appended_ns_.load(std::memory_order_relaxed);
     }
 
 private:
+    [[nodiscard]] state close();
     std::atomic<bool> wanted_{true};  // by the home thread
     std::atomic<std::int64_t> appended_ns_{0};
     bool lent_ = false;  // home thread
