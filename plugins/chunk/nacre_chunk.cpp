@@ -6,10 +6,13 @@
 #include <string>
 #include <string_view>
 
+#include "nacre/core/uri.hpp"
 #include "plugins/chunk/tool.hpp"
 
 namespace nacre::chunks {
 namespace {
+
+constexpr std::string_view scheme = "nacre://";
 
 bool only_reads(std::string_view command) {
     for (const char* one : {"get", "read", "stat", "ls", "info", "check"})
@@ -18,21 +21,23 @@ bool only_reads(std::string_view command) {
 }
 
 /// What only reads makes no file system, whatever the address allows others.
-std::string to_read(std::string address) {
-    constexpr std::string_view make = "mkfs=auto";
-    if (const std::size_t at = address.find(make); at != std::string::npos)
-        address.erase(at, make.size() + (address.find('&', at) == at + make.size() ? 1 : 0));
-    if (address.ends_with('?') || address.ends_with('&')) address.pop_back();
-    return address + (address.find('?') == std::string::npos ? '?' : '&') + "readonly=true";
+std::string to_read(const std::string& address) {
+    const std::string_view rest = std::string_view(address).substr(scheme.size());
+    const bool bdev_uri = rest.substr(0, rest.find('?')).find("://") != std::string_view::npos;
+    outcome<uri> parsed = uri::parse(bdev_uri ? rest : std::string_view(address));
+    if (!parsed) return address;  // whoever opens it says what is wrong
+    parsed->take("mkfs");
+    parsed->set("readonly", "true");
+    return (bdev_uri ? std::string(scheme) : std::string()) + parsed->to_string();
 }
 
 outcome<int> carry_out(const tool_request& r) {
     std::string address = r.address;
-    if (!address.starts_with("nacre://")) address = "nacre://" + address;
+    if (!address.starts_with(scheme)) address.insert(0, scheme);
     chunk_store_options options;
     options.path = r.path;
     options.read_only = only_reads(r.command);
-    if (options.read_only) address = to_read(std::move(address));
+    if (options.read_only) address = to_read(address);
     outcome<blocking_chunk_store> store = blocking_chunk_store::open(address, options);
     if (!store) return fail(std::move(store.error()));
     outcome<int> done =
